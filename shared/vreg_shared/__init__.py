@@ -1,0 +1,1 @@
+"""What all services mean by the same word; imports no service."""

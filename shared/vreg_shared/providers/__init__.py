@@ -1,0 +1,1 @@
+"""One folder a provider; nobody imports them but `vreg_shared.catalogue`."""
