@@ -43,6 +43,10 @@ class Catalogue:
                 return kind
         raise UnknownKindError(f"there is no registry kind {name!r}")
 
+    def kind_owning(self, host: str) -> RegistryKind | None:
+        """Return the kind whose own grammar knows this lower-case host, or None if only generic ones do."""
+        return next((kind for kind in self.kinds() if not kind.is_generic and kind.owns(host)), None)
+
     def method(self, tag: str) -> type[AuthMethod]:
         """Return the auth method of this tag; raise UnknownMethodError."""
         for method in self.methods():

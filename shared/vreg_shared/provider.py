@@ -106,6 +106,8 @@ class RegistryKind:
     """Whether the whole of a lower-case host (with port, if any) is a registry of this kind."""
     lease_scope: Callable[[str, str], str]
     """(identity id, host) to the name that all upstreams served by one exchange share."""
+    is_generic: bool = False
+    """Whether it owns any well-formed host: a kind whose grammar knows the host is then the right one."""
     rejections: tuple[RejectionRule, ...] = ()
     may_be_private: bool = False
     """Whether the host may resolve to a private address (PrivateLink and its like)."""

@@ -67,8 +67,8 @@ class AssumeRole(AuthMethod):
             title="Role ARN",
             description="The role to assume.",
             examples=["arn:aws:iam::123456789012:role/vreg-pull"],
-            pattern=r"^arn:aws(-[a-z]+)*:iam::[0-9]{12}:role/[\w+=,.@/-]{1,512}$",
-            max_length=2048,
+            pattern=r"^arn:aws(-[a-z]+)*:iam::[0-9]{12}:role/[A-Za-z0-9_+=,.@/-]+$",
+            max_length=600,
         ),
     ]
     session_name: Annotated[
@@ -77,7 +77,7 @@ class AssumeRole(AuthMethod):
             title="Session name",
             description="Shown in CloudTrail; vreg uses the identity's id when empty.",
             examples=["vreg-production"],
-            pattern=r"^[\w+=,.@-]{2,64}$",
+            pattern=r"^[A-Za-z0-9_+=,.@-]{2,64}$",
         ),
     ] = None
     duration_seconds: Annotated[

@@ -1,4 +1,4 @@
-"""Any OCI registry that takes a user name and password, or nobody's: Docker Hub, Harbor, Quay, GHCR, GitLab."""
+"""Any OCI registry with a user name and password, or none: Docker Hub, Harbor, Quay, GHCR, GitLab."""
 
 from typing import Final
 

@@ -1,4 +1,4 @@
-"""Hosts of registries that no cloud's grammar describes: a DNS name or literal address, with a port if any."""
+"""Hosts that no cloud's grammar describes: a DNS name or literal address, with a port if any."""
 
 import ipaddress
 import re
@@ -12,10 +12,6 @@ _NAME: Final = re.compile(rf"{_LABEL}(?:\.{_LABEL})*", re.ASCII)
 _SPLIT: Final = re.compile(r"(?P<name>\[[0-9a-f:.]+\]|[^:\[\]]+)(?::(?P<port>[0-9]{1,5}))?", re.ASCII)
 _MAX_LENGTH: Final = 253
 _MAX_PORT: Final = 65535
-_CLOUD_NAMES: Final = re.compile(
-    r"(?:.*\.)?(?:amazonaws\.(?:com|com\.cn|eu)|on\.aws|pkg\.dev|gcr\.io|azurecr\.(?:io|cn|us))", re.ASCII
-)
-"""Registries with an identity system of their own: here they would be asked with a password for ever."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,15 +44,15 @@ def _is_address(text: str) -> bool:
 
 
 def _is_name(text: str) -> bool:
-    """A last label of digits only would be read as an address by some resolvers."""
+    # Some resolvers read a last label of digits, or of hex, as an address.
     last = text.rpartition(".")[2]
     return _NAME.fullmatch(text) is not None and not last.isdigit() and not last.startswith("0x")
 
 
 def is_oci_host(host: str) -> bool:
-    """Whether a lower-case host may be a generic upstream: well formed, and no cloud's own registry."""
+    """Whether the whole of a lower-case host is well formed."""
     try:
-        parsed = OciHost.parse(host)
+        OciHost.parse(host)
     except InvalidHostError:
         return False
-    return _CLOUD_NAMES.fullmatch(parsed.name) is None
+    return True

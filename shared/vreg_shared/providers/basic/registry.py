@@ -9,7 +9,7 @@ _REALMS: Final = {
     "registry-1.docker.io": "https://auth.docker.io/token",
     "registry.gitlab.com": "https://gitlab.com/jwt/auth",
 }
-"""Token endpoints that stand on another host than their registry; every other realm must be the host's own."""
+"""Token endpoints that stand on another host than their registry; others must be the host's own."""
 
 _DOCKER_HUB: Final = "registry-1.docker.io"
 _STORAGE: Final = {
@@ -35,7 +35,7 @@ def token_realm(host: str) -> str | None:
 
 
 def lease_scope(identity_id: str, host: str) -> str:
-    """A password is one lease a host, though it serves several: each host is told apart in health."""
+    """Return one scope a host: the same password can be good on one host and revoked on another."""
     return f"{identity_id}/{host}"
 
 
@@ -55,6 +55,7 @@ OCI: Final = RegistryKind(
     example_host="harbor.example.com",
     methods=("basic.password",),
     anonymous=True,
+    is_generic=True,
     presentation=Presentation.REALM,
     owns=is_oci_host,
     lease_scope=lease_scope,

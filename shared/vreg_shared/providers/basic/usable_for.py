@@ -5,7 +5,7 @@ from typing import Annotated
 from pydantic import Field, field_validator
 
 from vreg_shared.provider import InvalidHostError, UsableFor
-from vreg_shared.providers.basic.hosts import OciHost, is_oci_host
+from vreg_shared.providers.basic.hosts import OciHost
 
 
 class BasicUsableFor(UsableFor):
@@ -31,9 +31,6 @@ class BasicUsableFor(UsableFor):
                 OciHost.parse(host)
         except InvalidHostError as error:
             raise ValueError(str(error)) from error
-        if not all(is_oci_host(host) for host in lowered):
-            message = "a cloud's registry takes that cloud's own identity, not a password"
-            raise ValueError(message)
         return lowered
 
     def permits(self, host: str) -> bool:
