@@ -1,0 +1,70 @@
+"""Leases: registry credentials with an end, bound to the hosts they may be sent to."""
+
+import re
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Final, Self
+
+from vreg_shared.errors import VregError
+from vreg_shared.provider import Presentation
+from vreg_shared.secret import Secret
+
+_GENERATION: Final = re.compile(r"(\d{10})-(\d{16})-([a-z0-9][a-z0-9-]{0,62})", re.ASCII)
+
+
+class InvalidGenerationError(VregError):
+    """The text is not a lease's generation."""
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Generation:
+    """The age of a lease, compared field by field; ours alone, never a revision of the bus.
+
+    `instant_ms` is a hybrid clock: milliseconds since 1970, pushed above the highest generation seen.
+    """
+
+    identity_version: int
+    instant_ms: int
+    broker: str
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """Read what `str` wrote; raise InvalidGenerationError."""
+        match = _GENERATION.fullmatch(text)
+        if match is None:
+            raise InvalidGenerationError("a generation is <10 digits>-<16 digits>-<broker>")
+        return cls(int(match[1]), int(match[2]), match[3])
+
+    def __str__(self) -> str:
+        return f"{self.identity_version:010d}-{self.instant_ms:016d}-{self.broker}"
+
+
+@dataclass(frozen=True, slots=True)
+class RegistryCredential:
+    """Rung 3 of the ladder: what a registry host accepts."""
+
+    username: str
+    secret: Secret
+    presentation: Presentation
+
+
+@dataclass(frozen=True, slots=True)
+class Lease:
+    """A registry credential, for these hosts only. `not_after` None means it ends only when revoked."""
+
+    scope: str
+    identity_id: str
+    hosts: tuple[str, ...]
+    generation: Generation
+    issued_at: datetime
+    refresh_at: datetime | None
+    not_after: datetime | None
+    credential: RegistryCredential
+
+    def covers(self, host: str) -> bool:
+        """Whether the credential may be sent to `host`."""
+        return host in self.hosts
+
+    def is_usable(self, now: datetime) -> bool:
+        """Whether the credential has not ended by its own account."""
+        return self.not_after is None or now < self.not_after
