@@ -6,7 +6,7 @@ from typing import Any
 
 
 def canonical_json(value: Mapping[str, Any]) -> bytes:
-    """Return `value` with sorted keys, no spaces, in UTF-8; raise TypeError or ValueError if it is not JSON."""
+    """Return `value` with sorted keys, without spaces, in UTF-8; raise TypeError or ValueError."""
     return json.dumps(
         value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False
     ).encode()

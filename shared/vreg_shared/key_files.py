@@ -22,7 +22,7 @@ class Service(StrEnum):
     """A writer on the bus; its name is its folder."""
 
     API = "api"
-    TOKEN_BROKER = "token-broker"
+    TOKEN_BROKER = "token-broker"  # noqa: S105 - a name
     PROXY = "proxy"
 
 

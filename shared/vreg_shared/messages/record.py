@@ -53,7 +53,7 @@ def encode(record: SignedRecord, signing_key: SigningKey, bucket: str) -> bytes:
 
 
 def decode(raw: bytes, verifying_key: VerifyingKey, bucket: str, key: str) -> SignedRecord:
-    """Read an entry found below `key` of `bucket`; raise RecordRejectedError unless its writer put it there."""
+    """Read what lay below `key` of `bucket`; raise RecordRejectedError unless its writer put it there."""
     if len(raw) > MAX_RECORD_BYTES:
         raise RecordRejectedError(f"the record {bucket}/{key} is larger than {MAX_RECORD_BYTES} bytes")
     try:
