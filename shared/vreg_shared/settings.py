@@ -1,4 +1,4 @@
-"""Settings: typed, read once from the environment, refused with a line that names the setting and the remedy."""
+"""Settings: typed, read once from the environment, refused with a line that names setting and remedy."""
 
 import ipaddress
 import re
