@@ -1,4 +1,4 @@
-"""What every provider in the catalogue promises, and what the two of this version say of hosts and answers."""
+"""What every provider in the catalogue promises, and what these two say of hosts and answers."""
 
 import json
 
