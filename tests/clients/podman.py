@@ -1,0 +1,38 @@
+"""podman: pulls into a storage of its own, and can run what it pulled."""
+
+import shutil
+from pathlib import Path
+
+from tests.clients.process import run, run_well
+
+
+class Podman:
+    """Removes what it pulled before it pulls again, so that every pull is cold."""
+
+    name = "podman"
+
+    def __init__(self, folder: Path, auth_file: Path) -> None:
+        self._auth_file = auth_file
+        storage = ("--root", str(folder / "root"), "--runroot", str(folder / "run"))
+        self._command = ("podman", *storage, "--storage-driver", "vfs", "--cgroup-manager", "cgroupfs")
+
+    @staticmethod
+    def is_installed() -> bool:
+        return shutil.which("podman") is not None
+
+    async def pull(self, image: str, *, deadline: float = 120) -> str:
+        """Pull `host/repository:tag`; return the digest of the manifest behind the tag."""
+        await run([*self._command, "rmi", "--all", "--force"], deadline=deadline)
+        await run_well(
+            [
+                *(*self._command, "pull", "--quiet", "--tls-verify=false"),
+                *("--authfile", str(self._auth_file), image),
+            ],
+            deadline=deadline,
+        )
+        printed = await run_well([*self._command, "image", "inspect", "--format", "{{.Digest}}", image])
+        return printed.strip()
+
+    async def close(self) -> None:
+        """Remove images, so that the folder can be deleted."""
+        await run([*self._command, "rmi", "--all", "--force"])
