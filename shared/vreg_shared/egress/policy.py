@@ -4,8 +4,7 @@ Direct: any public address, but an address no operator listed is never private o
 proxy we cannot see the address, so there the name must be on the list of this upstream or of the operator.
 """
 
-import ipaddress
-from collections.abc import Iterable
+import ssl
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from typing import Final, Self
@@ -14,7 +13,9 @@ from yarl import URL
 
 from vreg_shared.egress.addresses import METADATA, Address, Network, Reach, effective, reach
 from vreg_shared.egress.destination import HTTPS_PORT, Destination, EgressRefusedError
-from vreg_shared.egress.proxy import EgressProxy
+from vreg_shared.egress.proxy import EgressProxy, InvalidProxyError
+from vreg_shared.secret import Secret
+from vreg_shared.settings import EgressSettings, SettingsError
 
 _LOCAL_NAMES: Final = (
     "localhost",
@@ -61,17 +62,14 @@ class EgressPolicy:
     scope: EgressScope = EgressScope()
 
     @classmethod
-    def build(
-        cls,
-        *,
-        allowed_cidrs: Iterable[str | Network] = (),
-        allowed_names: Iterable[str] = (),
-        proxy: EgressProxy | None = None,
-        ca_pem: str | None = None,
-    ) -> Self:
-        """Read the settings' texts; raises ValueError for a CIDR that is none."""
-        networks = tuple(ipaddress.ip_network(cidr, strict=False) for cidr in allowed_cidrs)
-        return cls(networks, tuple(name.lower() for name in allowed_names), proxy, ca_pem)
+    def from_settings(cls, settings: EgressSettings) -> Self:
+        """Read the operator's settings and the CA bundle; raise SettingsError naming the setting."""
+        return cls(
+            settings.egress_allowed_cidrs,
+            tuple(name.lower() for name in settings.egress_allowed_names),
+            _proxy(settings),
+            _ca_pem(settings),
+        )
 
     def scoped(self, scope: EgressScope) -> Self:
         """Return the same policy for one upstream's names and ports."""
@@ -130,3 +128,25 @@ class EgressPolicy:
             and (target not in METADATA or network.prefixlen == network.max_prefixlen)
             for network in self.allowed_cidrs
         )
+
+
+def _proxy(settings: EgressSettings) -> EgressProxy | None:
+    if not settings.https_proxy:
+        return None
+    try:
+        return EgressProxy.parse(Secret(settings.https_proxy), settings.no_proxy)
+    except InvalidProxyError as error:
+        raise SettingsError(str(error)) from error
+
+
+def _ca_pem(settings: EgressSettings) -> str | None:
+    if settings.ca_bundle is None:
+        return None
+    try:
+        pem = settings.ca_bundle.read_text(encoding="ascii")
+        ssl.create_default_context(cadata=pem)
+    except (OSError, ValueError) as error:  # ssl.SSLError is an OSError
+        raise SettingsError(
+            f"VREG_CA_BUNDLE: {settings.ca_bundle} is not a readable file of PEM certificates"
+        ) from error
+    return pem

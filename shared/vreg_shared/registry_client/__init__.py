@@ -1,0 +1,30 @@
+"""The client for one upstream registry, used by the proxy and by the connection test."""
+
+from vreg_shared.registry_client.client import RegistryClient, open_upstream_session
+from vreg_shared.registry_client.results import (
+    BlobInterruptedError,
+    BlobStream,
+    Manifest,
+    ManifestDescriptor,
+    TagPage,
+)
+from vreg_shared.registry_client.target import (
+    Credentials,
+    CredentialUnavailableError,
+    FixedCredentials,
+    Target,
+)
+
+__all__ = [
+    "BlobInterruptedError",
+    "BlobStream",
+    "CredentialUnavailableError",
+    "Credentials",
+    "FixedCredentials",
+    "Manifest",
+    "ManifestDescriptor",
+    "RegistryClient",
+    "TagPage",
+    "Target",
+    "open_upstream_session",
+]

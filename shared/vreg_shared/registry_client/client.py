@@ -1,0 +1,248 @@
+"""Speaks to one upstream's `/v2/`: every answer is the thing asked for or a verdict, never an exception."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from http import HTTPStatus
+from typing import Final
+from urllib.parse import quote
+
+import aiohttp
+from yarl import URL
+
+from vreg_shared.clock import Clock
+from vreg_shared.egress import EgressPolicy, open_session
+from vreg_shared.lease import Lease
+from vreg_shared.oci.digest import Digest
+from vreg_shared.oci.media_types import MANIFEST_ACCEPT
+from vreg_shared.oci.reference import InvalidTagError, Reference, RepositoryName, Tag
+from vreg_shared.provider import Answer, Verdict
+from vreg_shared.registry_client.blobs import blob_stream
+from vreg_shared.registry_client.content_range import content_length
+from vreg_shared.registry_client.judgement import is_success, judged, needs_a_body
+from vreg_shared.registry_client.ladder import Ladder, Request
+from vreg_shared.registry_client.links import PageLinkRejectedError, next_page
+from vreg_shared.registry_client.manifests import (
+    BODY_SECONDS,
+    body_size,
+    checked_descriptor,
+    read_manifest,
+    told_by_head,
+)
+from vreg_shared.registry_client.redirects import Arrival
+from vreg_shared.registry_client.results import BlobStream, Manifest, ManifestDescriptor, TagPage
+from vreg_shared.registry_client.target import Credentials, CredentialUnavailableError, Target
+from vreg_shared.registry_client.transport import (
+    RequestFailedError,
+    Transport,
+    is_encoded,
+    read_body,
+    read_error_body,
+    unavailable,
+)
+
+MAX_TAGS_BYTES: Final = 8 * 1024 * 1024
+MAX_PAGE: Final = 1000
+"""ECR refuses more, and no client needs it."""
+ANSWER_SECONDS: Final = 45.0
+"""Until an answer begins, hops and tries and tokens included."""
+
+
+def open_upstream_session(
+    policy: EgressPolicy, target: Target, private_ca: str | None = None
+) -> aiohttp.ClientSession:
+    """Return a session that reaches this upstream, its realm and its storage; the caller closes it."""
+    return open_session(policy.scoped(target.egress_scope()), private_ca=private_ca)
+
+
+class RegistryClient:
+    """One upstream, any number of requests at once. Repository names are as the upstream spells them.
+
+    A verdict that a fresh credential may change costs one refresh and one more try, no more.
+    """
+
+    def __init__(
+        self, target: Target, session: aiohttp.ClientSession, credentials: Credentials, clock: Clock
+    ) -> None:
+        self._target = target
+        self._credentials = credentials
+        self._ladder = Ladder(target, Transport(session), clock)
+
+    async def ping(self) -> Verdict:
+        """Prove the credential at `/v2/`: `found` when it is accepted."""
+        outcome = await self._ask(Request("GET", self._url("/v2/")))
+        if isinstance(outcome, Verdict):
+            return outcome
+        await read_error_body(outcome.response)
+        return Verdict(Answer.FOUND, "ok")
+
+    async def head_manifest(
+        self, repository: RepositoryName, reference: Reference
+    ) -> ManifestDescriptor | Verdict:
+        """Resolve a reference without its body, or with it where HEAD does not tell all three facts."""
+        outcome = await self._ask(self._manifest_request("HEAD", repository, reference))
+        if isinstance(outcome, Verdict):
+            return outcome
+        if outcome.response.method == "HEAD":
+            outcome.response.release()
+            told = told_by_head(outcome.response)
+            if told is None:
+                manifest = await self.get_manifest(repository, reference)
+                return manifest if isinstance(manifest, Verdict) else manifest.descriptor
+            return checked_descriptor(told, reference)
+        manifest = await read_manifest(outcome.response, reference)
+        return manifest if isinstance(manifest, Verdict) else manifest.descriptor
+
+    async def get_manifest(self, repository: RepositoryName, reference: Reference) -> Manifest | Verdict:
+        """Return a manifest of at most 4 MiB whose digest we computed, and which is the one asked for."""
+        outcome = await self._ask(self._manifest_request("GET", repository, reference))
+        return outcome if isinstance(outcome, Verdict) else await read_manifest(outcome.response, reference)
+
+    async def head_blob(self, repository: RepositoryName, digest: Digest) -> int | Verdict:
+        """Return a blob's size in bytes."""
+        outcome = await self._ask(self._blob_request("HEAD", repository, digest, 0))
+        if isinstance(outcome, Verdict):
+            return outcome
+        size = body_size(outcome.response)
+        is_head = outcome.response.method == "HEAD"
+        _leave(outcome.response)
+        if size is None and is_head:
+            outcome = await self._ask(self._blob_request("GET", repository, digest, 0))
+            if isinstance(outcome, Verdict):
+                return outcome
+            size = body_size(outcome.response)
+            outcome.response.close()
+        return size if size is not None else unavailable("length_unknown").verdict
+
+    @asynccontextmanager
+    async def open_blob(
+        self, repository: RepositoryName, digest: Digest, offset: int = 0
+    ) -> AsyncIterator[BlobStream | Verdict]:
+        """Open a blob from `offset`; leaving the context ends the request.
+
+        The stream's own `offset` is 0 when the upstream ignored the range. Its bytes are not compared
+        with the digest: who writes them does that.
+        """
+        outcome = await self._ask(self._blob_request("GET", repository, digest, offset))
+        if isinstance(outcome, Verdict):
+            yield outcome
+            return
+        try:
+            yield await self._stream(outcome.response, repository, digest, offset)
+        finally:
+            _leave(outcome.response)
+
+    async def list_tags(
+        self,
+        repository: RepositoryName,
+        n: int | None = None,
+        last: str | None = None,
+        *,
+        page: str | None = None,
+    ) -> TagPage | Verdict:
+        """Return a page of tags: after `last`, or the `page` that an earlier one named as its next."""
+        if page is not None and not page.startswith("/v2/"):
+            return unavailable("page_link_rejected").verdict
+        url = self._url(page if page is not None else _tags_path(repository, n, last))
+        outcome = await self._ask(Request("GET", url, repository.value, {"Accept": "application/json"}))
+        if isinstance(outcome, Verdict):
+            return outcome
+        try:
+            async with asyncio.timeout(BODY_SECONDS):
+                body = await read_body(outcome.response, MAX_TAGS_BYTES)
+            return TagPage(_tags(body), next_page(outcome.response.headers.getall("Link", []), url))
+        except RequestFailedError as error:
+            return error.verdict
+        except PageLinkRejectedError as error:
+            return unavailable("page_link_rejected", str(error)).verdict
+        except TimeoutError:
+            outcome.response.close()
+            return unavailable("timeout", "the list of tags did not arrive in time").verdict
+
+    async def _stream(
+        self, response: aiohttp.ClientResponse, repository: RepositoryName, digest: Digest, offset: int
+    ) -> BlobStream | Verdict:
+        if is_encoded(response):
+            return unavailable("body_encoded").verdict
+        size = content_length(response.headers.get("Content-Length"))
+        if size is None and response.status == HTTPStatus.OK:
+            told = await self.head_blob(repository, digest)
+            if isinstance(told, Verdict):
+                return told
+            size = told
+        return blob_stream(response, offset, size)
+
+    async def _ask(self, request: Request) -> Arrival | Verdict:
+        """Ask with the current lease; when the verdict calls for it, once more with a new one."""
+        try:
+            lease = await self._credentials.current()
+            outcome = await self._attempt(request, lease)
+            if isinstance(outcome, Verdict) and outcome.refreshable and lease is not None:
+                outcome = await self._attempt(request, await self._credentials.replace(lease.generation))
+        except CredentialUnavailableError as error:
+            return error.verdict
+        return outcome
+
+    async def _attempt(self, request: Request, lease: Lease | None) -> Arrival | Verdict:
+        try:
+            async with asyncio.timeout(ANSWER_SECONDS):
+                return await self._judged(request, lease)
+        except RequestFailedError as error:
+            return error.verdict
+        except TimeoutError:
+            return unavailable("timeout", f"{self._target.host} did not answer in time").verdict
+
+    async def _judged(self, request: Request, lease: Lease | None) -> Arrival | Verdict:
+        arrival = await self._ladder.send(request, lease)
+        ranged = "Range" in request.headers
+        if is_success(arrival, ranged=ranged):
+            return arrival
+        if request.method == "HEAD" and needs_a_body(arrival):
+            arrival.response.release()
+            return await self._judged(replace(request, method="GET"), lease)
+        body = await read_error_body(arrival.response)
+        return judged(self._target.kind, arrival, body, anonymous=lease is None)
+
+    def _manifest_request(self, method: str, repository: RepositoryName, reference: Reference) -> Request:
+        url = self._url(f"/v2/{repository}/manifests/{reference}")
+        return Request(method, url, repository.value, {"Accept": MANIFEST_ACCEPT})
+
+    def _blob_request(self, method: str, repository: RepositoryName, digest: Digest, offset: int) -> Request:
+        headers = {"Accept": "*/*"} | ({"Range": f"bytes={offset}-"} if offset else {})
+        return Request(method, self._url(f"/v2/{repository}/blobs/{digest}"), repository.value, headers)
+
+    def _url(self, path: str) -> URL:
+        return URL(f"https://{self._target.host}{path}", encoded=True)
+
+
+def _leave(response: aiohttp.ClientResponse) -> None:
+    """Keep the connection when its answer was read to the end; otherwise end it."""
+    if response.method == "HEAD" or response.content.at_eof():
+        response.release()
+    else:
+        response.close()
+
+
+def _tags_path(repository: RepositoryName, n: int | None, last: str | None) -> str:
+    pairs = [("n", str(min(n, MAX_PAGE)))] if n is not None else []
+    pairs += [("last", last)] if last is not None else []
+    query = "&".join(f"{name}={quote(value, safe='')}" for name, value in pairs)
+    return f"/v2/{repository}/tags/list{'?' + query if query else ''}"
+
+
+def _tags(body: bytes) -> tuple[Tag, ...]:
+    """Read the list leniently: clouds add fields, an empty list may be null, and a bad tag is left out."""
+    try:
+        names = json.loads(body)["tags"] or []
+        return tuple(tag for name in names if (tag := _tag(name)) is not None)
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
+        raise unavailable("bad_answer", "the list of tags is not one") from error
+
+
+def _tag(name: object) -> Tag | None:
+    try:
+        return Tag.parse(name) if isinstance(name, str) else None
+    except InvalidTagError:
+        return None
