@@ -1,0 +1,169 @@
+"""A whole vreg on this machine: `vreg up` in a folder of its own, and an administrator who drives its API."""
+
+import asyncio
+import os
+import re
+import signal
+import sys
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any, Self
+
+import httpx
+
+from tests.support.ports import free_ports
+from tests.support.wait import eventually
+
+_TOKEN = re.compile(r"vreg_[0-9A-Z]{26}_[A-Za-z0-9_-]{43}")
+_START_SECONDS = 60.0
+_STOP_SECONDS = 60.0
+_PASSED_ON = ("PATH", "HOME", "LANG", "TMPDIR")
+
+
+class StackFailedError(Exception):
+    """vreg did not do what a test needs before it can start; the text holds its last words."""
+
+
+class Stack:
+    """A running vreg. `proxy` is the host and port that clients pull from."""
+
+    def __init__(self, home: Path, environment: Mapping[str, str], workers: int) -> None:
+        self.home = home
+        self.proxy_port, self.api_port, self.nats_port = free_ports(3)
+        self.proxy = f"127.0.0.1:{self.proxy_port}"
+        self.admin_token = ""
+        self._workers = workers
+        self._environment = {name: os.environ[name] for name in _PASSED_ON if name in os.environ}
+        self._environment |= environment
+        self._output = home.with_name(home.name + ".out")
+        self._process: asyncio.subprocess.Process | None = None
+        self._api: httpx.AsyncClient | None = None
+
+    @property
+    def pid(self) -> int:
+        """The process id of `vreg up`."""
+        assert self._process is not None
+        return self._process.pid
+
+    @property
+    def output(self) -> str:
+        """Everything `vreg up` has printed so far."""
+        return self._output.read_text() if self._output.exists() else ""
+
+    async def start(self) -> Self:
+        """Run `vreg up` and wait until api and proxy answer."""
+        command = [
+            *(str(Path(sys.executable).with_name("vreg")), "up", "--home", str(self.home)),
+            *("--proxy-listen", self.proxy, "--api-listen", f"127.0.0.1:{self.api_port}"),
+            *("--nats-port", str(self.nats_port), "--workers", str(self._workers)),
+        ]
+        with self._output.open("ab") as output:
+            self._process = await asyncio.create_subprocess_exec(
+                *command,
+                stdin=asyncio.subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+                env=self._environment,
+            )
+        await eventually(self._is_ready, deadline=_START_SECONDS)
+        token = _TOKEN.search(self.output)
+        if token is not None:
+            self.admin_token = token[0]
+        self._api = httpx.AsyncClient(
+            base_url=f"http://127.0.0.1:{self.api_port}/api/v1",
+            headers={"Authorization": f"Bearer {self.admin_token}"},
+            trust_env=False,
+        )
+        return self
+
+    async def stop(self) -> int:
+        """Ask `vreg up` to end as a person would; return its exit code."""
+        if self._api is not None:
+            await self._api.aclose()
+        if self._process is None:
+            return 0
+        if self._process.returncode is None:
+            self._process.send_signal(signal.SIGINT)
+        async with asyncio.timeout(_STOP_SECONDS):
+            return await self._process.wait()
+
+    async def _is_ready(self) -> bool:
+        if self._process is None or self._process.returncode is not None:
+            raise StackFailedError(self.output[-3000:])
+        async with httpx.AsyncClient(trust_env=False) as client:
+            for port in (self.api_port, self.proxy_port):
+                try:
+                    answer = await client.get(f"http://127.0.0.1:{port}/readyz")
+                except httpx.TransportError:
+                    return False
+                if answer.status_code != httpx.codes.OK:
+                    return False
+        return True
+
+    async def call(
+        self,
+        method: str,
+        path: str,
+        *,
+        json: Mapping[str, Any] | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> httpx.Response:
+        """Call the API as the administrator."""
+        assert self._api is not None
+        return await self._api.request(method, path, json=json, headers=headers)
+
+    async def create(self, noun: str, body: Mapping[str, Any]) -> dict[str, Any]:
+        """Create one of `noun`; raise StackFailedError unless it was created."""
+        answer = await self.call("POST", f"/{noun}", json=body)
+        if answer.status_code != httpx.codes.CREATED:
+            raise StackFailedError(f"{noun}: {answer.status_code} {answer.text[:1000]}")
+        created: dict[str, Any] = answer.json()
+        return created
+
+    def services(self) -> dict[str, list[int]]:
+        """Return the process ids of each service, workers included, by the module they run."""
+        found: dict[str, list[int]] = {}
+        for pid in _descendants(self.pid):
+            command = _command(pid)
+            for name in ("vreg_api", "vreg_token_broker", "vreg_proxy", "nats-server"):
+                if any(part.endswith(name) for part in command):
+                    found.setdefault(name, []).append(pid)
+        return found
+
+
+@asynccontextmanager
+async def stack(
+    folder: Path, *, environment: Mapping[str, str] | None = None, workers: int = 2
+) -> AsyncIterator[Stack]:
+    """Run vreg below `folder` while the block runs."""
+    running = Stack(folder / "home", environment or {}, workers)
+    try:
+        await running.start()
+        yield running
+    finally:
+        await running.stop()
+
+
+def _descendants(pid: int) -> list[int]:
+    children: dict[int, list[int]] = {}
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            try:
+                parent = int((entry / "stat").read_text().rpartition(")")[2].split()[1])
+            except OSError:
+                continue
+            children.setdefault(parent, []).append(int(entry.name))
+    family, open_ = [], [pid]
+    while open_:
+        below = children.get(open_.pop(), [])
+        family += below
+        open_ += below
+    return family
+
+
+def _command(pid: int) -> list[str]:
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes().decode(errors="replace").split("\0")
+    except OSError:
+        return []
