@@ -1,0 +1,35 @@
+"""What can go wrong on the bus, by what the caller can do about it.
+
+BusError
+    BusUnavailableError      try again later; nothing is known to have happened
+        NoResponderError     nobody serves this subject now
+    BusPermissionError       the server's configuration does not let this service do that
+    BusRefusedError          the server said no, and would again: too large, full, malformed
+    RequestFailedError       the responder answered that it failed
+"""
+
+from vreg_shared.errors import VregError
+
+
+class BusError(VregError):
+    """Any failure on the bus."""
+
+
+class BusUnavailableError(BusError):
+    """No answer before the deadline, or no connection: try again later."""
+
+
+class NoResponderError(BusUnavailableError):
+    """The bus is up and nobody serves this subject: its service is down, or its stream is not made yet."""
+
+
+class BusPermissionError(BusError):
+    """This service's grants do not cover the subject: write nats.conf anew from `vreg_shared.topology`."""
+
+
+class BusRefusedError(BusError):
+    """The server understood and refused: the text says which limit or rule."""
+
+
+class RequestFailedError(BusError):
+    """The responder's handler failed or is overloaded; the text is what it said."""

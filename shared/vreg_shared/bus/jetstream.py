@@ -1,0 +1,126 @@
+"""The few words of JetStream we speak, as the server's JSON: publish, read, make a stream, make a consumer.
+
+Source: https://docs.nats.io/reference/reference-protocols/nats_api_reference
+"""
+
+import json
+import re
+import secrets
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+from vreg_shared.bus.errors import BusRefusedError, BusUnavailableError
+from vreg_shared.bus.session import Message, Session
+
+HEARTBEAT_SECONDS: Final = 0.5
+_API: Final = "$JS.API"
+_CALL_SECONDS: Final = 2.0
+_INACTIVE_SECONDS: Final = 5.0
+_NANOSECONDS: Final = 1_000_000_000
+_STREAM_NAME_IN_USE: Final = 10058
+_FIRST_SERVER_FAULT: Final = 500
+_KEY: Final = re.compile(r"[A-Za-z0-9_=/-]+(?:\.[A-Za-z0-9_=/-]+)*")
+
+
+class MissingStreamError(BusUnavailableError):
+    """The bucket or stream does not exist yet: its creator has not connected since the store was lost."""
+
+
+def value_subject(bucket: str, key: str) -> str:
+    """Return where the value of `key` is published; raise BusRefusedError unless it is a plain key."""
+    if _KEY.fullmatch(key) is None:
+        raise BusRefusedError(f"{key!r} cannot be a key of {bucket}: letters, digits and -_=/ between dots")
+    return f"$KV.{bucket}.{key}"
+
+
+async def publish(session: Session, subject: str, payload: bytes, message_id: str) -> None:
+    """Store one message, once for each `message_id` within the server's dedupe window (2 minutes)."""
+    headers = {"Nats-Msg-Id": message_id}
+    answer = await session.call(subject, payload, deadline=_CALL_SECONDS, headers=headers)
+    _parsed(answer, subject)
+
+
+async def latest(session: Session, bucket: str, key: str) -> bytes | None:
+    """Read one value, or None if there is none."""
+    subject = value_subject(bucket, key)
+    answer = await session.call(f"{_API}.DIRECT.GET.KV_{bucket}.{subject}", b"", deadline=_CALL_SECONDS)
+    if answer.status == "404":
+        return None
+    if answer.status:
+        raise BusRefusedError(f"{bucket}/{key}: {answer.status} {answer.headers.get('Description', '')}")
+    return value_of(answer)
+
+
+def value_of(message: Message) -> bytes | None:
+    """Return the value, or None for a marker of deletion or expiry: absence never deletes."""
+    if "KV-Operation" in message.headers or "Nats-Marker-Reason" in message.headers:
+        return None
+    return message.payload or None
+
+
+async def create_stream(session: Session, configuration: Mapping[str, Any]) -> None:
+    """Make a stream, or give an older one today's configuration."""
+    name, payload = configuration["name"], json.dumps(configuration).encode()
+    try:
+        await _ask(session, f"STREAM.CREATE.{name}", payload)
+    except StreamExistsError:
+        await _ask(session, f"STREAM.UPDATE.{name}", payload)
+
+
+@dataclass(frozen=True, slots=True)
+class Consumer:
+    """An ephemeral feed of one bucket: latest of every key first, then each change."""
+
+    stream: str
+    name: str
+    pending: int
+
+
+async def create_consumer(session: Session, bucket: str, key_filter: str, inbox: str) -> Consumer:
+    """Have the server feed `inbox`. The name is always new, so no older consumer can be in its way."""
+    stream, name, subjects = f"KV_{bucket}", f"vreg-{secrets.token_hex(8)}", f"$KV.{bucket}.{key_filter}"
+    configuration = {
+        "name": name,
+        "deliver_policy": "last_per_subject",
+        "deliver_subject": inbox,
+        "ack_policy": "none",
+        "max_deliver": 1,
+        "filter_subject": subjects,
+        "flow_control": True,
+        "idle_heartbeat": int(HEARTBEAT_SECONDS * _NANOSECONDS),
+        "inactive_threshold": int(_INACTIVE_SECONDS * _NANOSECONDS),
+        "mem_storage": True,
+        "num_replicas": 1,
+    }
+    payload = json.dumps({"stream_name": stream, "config": configuration, "action": "create"}).encode()
+    answer = await _ask(session, f"CONSUMER.CREATE.{stream}.{name}.{subjects}", payload)
+    return Consumer(stream, name, int(answer.get("num_pending", 0)))
+
+
+class StreamExistsError(BusRefusedError):
+    """A stream of that name exists with another configuration."""
+
+
+async def _ask(session: Session, verb: str, payload: bytes) -> Mapping[str, Any]:
+    subject = f"{_API}.{verb}"
+    return _parsed(await session.call(subject, payload, deadline=_CALL_SECONDS), subject)
+
+
+def _parsed(answer: Message, subject: str) -> Mapping[str, Any]:
+    """Return the server's JSON, or raise what its error means to us."""
+    try:
+        parsed = json.loads(answer.payload)
+        error = parsed.get("error")
+    except (ValueError, AttributeError) as malformed:
+        raise BusRefusedError(f"{subject}: the server's answer is not JSON") from malformed
+    if not error:
+        return dict(parsed)
+    code, reason = int(error.get("code", 0)), f"{subject}: {error.get('description', 'refused')}"
+    if error.get("err_code") == _STREAM_NAME_IN_USE:
+        raise StreamExistsError(reason)
+    if code == 404:  # noqa: PLR2004 - as in HTTP
+        raise MissingStreamError(reason)
+    if code >= _FIRST_SERVER_FAULT:
+        raise BusUnavailableError(reason)
+    raise BusRefusedError(reason)

