@@ -4,7 +4,7 @@ from vreg_shared.egress.addresses import Address, Network, Reach, reach
 from vreg_shared.egress.destination import Destination, EgressRefusedError, read_url
 from vreg_shared.egress.policy import EgressPolicy, EgressScope
 from vreg_shared.egress.proxy import EgressProxy, InvalidProxyError
-from vreg_shared.egress.session import ConnectionLostError, open_session, tls_context
+from vreg_shared.egress.session import ConnectionLostError, InvalidAuthorityError, open_session, tls_context
 
 __all__ = [
     "Address",
@@ -14,6 +14,7 @@ __all__ = [
     "EgressProxy",
     "EgressRefusedError",
     "EgressScope",
+    "InvalidAuthorityError",
     "InvalidProxyError",
     "Network",
     "Reach",

@@ -16,7 +16,7 @@ MAX_URL_LENGTH: Final = 16_384
 _NAME: Final = re.compile(r"(?=.{1,253}\Z)[a-z0-9_](?:[a-z0-9_-]{0,62})(?:\.[a-z0-9_][a-z0-9_-]{0,62})*")
 # getaddrinfo reads all of these as addresses: 127.1, 0x7f000001, 0177.0.0.1, 2130706433.
 _LOOKS_NUMERIC: Final = re.compile(r"(?:.*\.)?(?:[0-9]+|0x[0-9a-f]*)")
-_VISIBLE: Final = re.compile(r"[\x21-\x7e]+")
+_VISIBLE: Final = re.compile(r"[\x21-\x5b\x5d-\x7e]+")  # no backslash: some parsers read it as a slash
 _URL: Final = re.compile(
     r"(?P<scheme>[a-z][a-z0-9+.-]*)://(?P<authority>[^/?#]*)(?P<rest>[^#]*)", re.IGNORECASE
 )
@@ -39,10 +39,9 @@ class Destination:
         """Read an https URL; raise EgressRefusedError for anything that has two readings."""
         if url.scheme != "https":
             raise EgressRefusedError("only https is spoken to upstreams")
+        host, port = _authority(url)
         if url.raw_user is not None or url.raw_password is not None:
             raise EgressRefusedError("a URL with a user name or password in it is refused")
-        host = (url.raw_host or "").lower()
-        port = HTTPS_PORT if url.explicit_port is None else url.explicit_port
         if port == 0:
             raise EgressRefusedError("port 0 is no port")
         literal = literal_address(host)
@@ -55,6 +54,13 @@ class Destination:
         return host if self.port == HTTPS_PORT else f"{host}:{self.port}"
 
 
+def _authority(url: URL) -> tuple[str, int]:
+    try:
+        return (url.raw_host or "").lower(), HTTPS_PORT if url.explicit_port is None else url.explicit_port
+    except ValueError as error:  # yarl reads the authority when it is asked for
+        raise EgressRefusedError("the URL is malformed") from error
+
+
 def literal_address(host: str) -> Address | None:
     """Return the address `host` is in its usual form, or None; a zone (`%eth0`) is no usual form."""
     try:
@@ -64,7 +70,7 @@ def literal_address(host: str) -> Address | None:
 
 
 def read_url(text: str) -> URL:
-    """Return `text` as a URL whose path and query stay byte for byte; raise EgressRefusedError.
+    """Return an https URL whose path and query stay byte for byte; raise EgressRefusedError.
 
     The authority may hold only a host and a port: characters that some parser would strip, decode or
     take as a separator (spaces, backslash, percent, `@`, non-ASCII) are refused, not repaired.
@@ -72,10 +78,14 @@ def read_url(text: str) -> URL:
     match = _URL.fullmatch(text.partition("#")[0]) if len(text) <= MAX_URL_LENGTH else None
     if match is None or _VISIBLE.fullmatch(text) is None:
         raise EgressRefusedError("the URL is malformed or too long")
+    if match["scheme"].lower() != "https":
+        raise EgressRefusedError("only https is spoken to upstreams")
     authority = match["authority"]
-    if not authority or set(authority) & set("@\\%"):
+    if not authority or set(authority) & set("@%"):
         raise EgressRefusedError("a URL's authority is a host and a port, nothing else")
     try:
-        return URL(text.partition("#")[0], encoded=True)
+        url = URL(text.partition("#")[0], encoded=True)
     except ValueError as error:
         raise EgressRefusedError("the URL is malformed") from error
+    Destination.of(url)
+    return url

@@ -11,7 +11,7 @@ from typing import Final, Self
 
 from yarl import URL
 
-from vreg_shared.egress.addresses import METADATA, Address, Network, Reach, effective, reach
+from vreg_shared.egress.addresses import Address, Network, Reach, effective, reach
 from vreg_shared.egress.destination import HTTPS_PORT, Destination, EgressRefusedError
 from vreg_shared.egress.proxy import EgressProxy, InvalidProxyError
 from vreg_shared.secret import Secret
@@ -122,10 +122,10 @@ class EgressPolicy:
             )
 
     def _is_listed(self, address: Address) -> bool:
-        target = effective(address)
+        target, is_metadata = effective(address), reach(address) is Reach.METADATA
         return any(
             (target.version == network.version and target in network)
-            and (target not in METADATA or network.prefixlen == network.max_prefixlen)
+            and (not is_metadata or network.prefixlen == network.max_prefixlen)
             for network in self.allowed_cidrs
         )
 

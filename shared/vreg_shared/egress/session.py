@@ -36,6 +36,10 @@ class ConnectionLostError(VregError):
     """The connection ended before the answer began; nobody has tried again yet."""
 
 
+class InvalidAuthorityError(VregError):
+    """A certificate authority to trust is not PEM."""
+
+
 class _CheckedResolver(AbstractResolver):
     """Resolves a name and lets through either all of its addresses or none."""
 
@@ -93,14 +97,26 @@ def _proxy_headers(proxy: EgressProxy) -> CIMultiDict[str] | None:
 
 
 def tls_context(*extra_roots: str | None) -> ssl.SSLContext:
-    """Return a verifying client context, TLS 1.2 or later: the system's roots and the given PEM texts."""
+    """Return a verifying client context, TLS 1.2 or later: the system's roots and the given PEM texts.
+
+    Raises InvalidAuthorityError.
+    """
     context = ssl.create_default_context()
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     context.set_alpn_protocols(["http/1.1"])
     for pem in extra_roots:
         if pem:
-            context.load_verify_locations(cadata=pem)
+            _trust(context, pem)
     return context
+
+
+def _trust(context: ssl.SSLContext, pem: str) -> None:
+    try:
+        context.load_verify_locations(cadata=pem)
+    except (ssl.SSLError, ValueError) as error:
+        raise InvalidAuthorityError(
+            "the certificate authority is not PEM text; paste the whole file"
+        ) from error
 
 
 def open_session(
@@ -113,7 +129,7 @@ def open_session(
 
     Roots of trust are the system's, the operator's VREG_CA_BUNDLE and `private_ca` (PEM). The session
     keeps no cookies, decodes no bodies, ignores proxy variables and netrc, and never repeats a request.
-    Callers pass `allow_redirects=False` and `URL(..., encoded=True)`. Raises ssl.SSLError for a broken PEM.
+    Callers pass `allow_redirects=False` and `URL(..., encoded=True)`. Raises InvalidAuthorityError.
     """
     inner = resolver() if resolver is not None else aiohttp.ThreadedResolver(asyncio.get_running_loop())
     connector = aiohttp.TCPConnector(

@@ -70,8 +70,6 @@ def permitted_realm(text: str, target: Target) -> URL | None:
         realm = read_url(text)
     except EgressRefusedError:
         return None
-    if realm.scheme != "https":
-        return None
     if _place(realm) in {_place(pinned) for pinned in target.pinned_realms} or _origin(realm) == _origin(
         target.origin
     ):

@@ -13,7 +13,7 @@ import aiohttp
 from yarl import URL
 
 from vreg_shared.clock import Clock
-from vreg_shared.egress import EgressPolicy, open_session
+from vreg_shared.egress import EgressPolicy, EgressRefusedError, open_session, read_url
 from vreg_shared.lease import Lease
 from vreg_shared.oci.digest import Digest
 from vreg_shared.oci.media_types import MANIFEST_ACCEPT
@@ -21,7 +21,7 @@ from vreg_shared.oci.reference import InvalidTagError, Reference, RepositoryName
 from vreg_shared.provider import Answer, Verdict
 from vreg_shared.registry_client.blobs import blob_stream
 from vreg_shared.registry_client.content_range import content_length
-from vreg_shared.registry_client.judgement import is_success, judged, needs_a_body
+from vreg_shared.registry_client.judgement import is_success, judged, needs_a_body, without_secrets
 from vreg_shared.registry_client.ladder import Ladder, Request
 from vreg_shared.registry_client.links import PageLinkRejectedError, next_page
 from vreg_shared.registry_client.manifests import (
@@ -60,13 +60,15 @@ def open_upstream_session(
 class RegistryClient:
     """One upstream, any number of requests at once. Repository names are as the upstream spells them.
 
-    A verdict that a fresh credential may change costs one refresh and one more try, no more.
+    A verdict that a fresh credential may change costs one refresh and one more try, no more. The
+    constructor raises EgressRefusedError for a host that no URL can hold.
     """
 
     def __init__(
         self, target: Target, session: aiohttp.ClientSession, credentials: Credentials, clock: Clock
     ) -> None:
         self._target = target
+        _ = target.origin
         self._credentials = credentials
         self._ladder = Ladder(target, Transport(session), clock)
 
@@ -143,9 +145,10 @@ class RegistryClient:
         page: str | None = None,
     ) -> TagPage | Verdict:
         """Return a page of tags: after `last`, or the `page` that an earlier one named as its next."""
-        if page is not None and not page.startswith("/v2/"):
-            return unavailable("page_link_rejected").verdict
-        url = self._url(page if page is not None else _tags_path(repository, n, last))
+        try:
+            url = self._url(_tags_path(repository, n, last) if page is None else _page_path(page))
+        except (PageLinkRejectedError, EgressRefusedError) as error:
+            return unavailable("page_link_rejected", str(error)).verdict
         outcome = await self._ask(Request("GET", url, repository.value, {"Accept": "application/json"}))
         if isinstance(outcome, Verdict):
             return outcome
@@ -203,7 +206,9 @@ class RegistryClient:
             arrival.response.release()
             return await self._judged(replace(request, method="GET"), lease)
         body = await read_error_body(arrival.response)
-        return judged(self._target.kind, arrival, body, anonymous=lease is None)
+        return judged(
+            self._target.kind, arrival, without_secrets(body, arrival, lease), anonymous=lease is None
+        )
 
     def _manifest_request(self, method: str, repository: RepositoryName, reference: Reference) -> Request:
         url = self._url(f"/v2/{repository}/manifests/{reference}")
@@ -214,7 +219,7 @@ class RegistryClient:
         return Request(method, self._url(f"/v2/{repository}/blobs/{digest}"), repository.value, headers)
 
     def _url(self, path: str) -> URL:
-        return URL(f"https://{self._target.host}{path}", encoded=True)
+        return read_url(f"https://{self._target.host}{path}")
 
 
 def _leave(response: aiohttp.ClientResponse) -> None:
@@ -230,6 +235,12 @@ def _tags_path(repository: RepositoryName, n: int | None, last: str | None) -> s
     pairs += [("last", last)] if last is not None else []
     query = "&".join(f"{name}={quote(value, safe='')}" for name, value in pairs)
     return f"/v2/{repository}/tags/list{'?' + query if query else ''}"
+
+
+def _page_path(page: str) -> str:
+    if not page.startswith("/v2/"):
+        raise PageLinkRejectedError("a page of tags is below /v2/")
+    return page
 
 
 def _tags(body: bytes) -> tuple[Tag, ...]:

@@ -20,8 +20,8 @@ def failure_of(error: BaseException, url: URL) -> Verdict | None:  # noqa: C901,
     """
     host = url.raw_host or ""
     match error:
-        case EgressRefusedError():
-            return _verdict("egress_refused", str(error))
+        case EgressRefusedError() | aiohttp.InvalidURL():
+            return _verdict("egress_refused", str(error) if isinstance(error, EgressRefusedError) else host)
         case aiohttp.ClientConnectorDNSError():
             return _verdict("dns_failed", f"{host}: {error.os_error.strerror or 'no such name'}")
         case aiohttp.ClientConnectorCertificateError():

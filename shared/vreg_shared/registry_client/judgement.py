@@ -4,6 +4,7 @@ import re
 from http import HTTPStatus
 from typing import Final
 
+from vreg_shared.lease import Lease
 from vreg_shared.provider import Answer, RegistryKind, Verdict, classify
 from vreg_shared.registry_client.redirects import Arrival
 
@@ -43,6 +44,14 @@ def judged(kind: RegistryKind, arrival: Arrival, body: bytes, *, anonymous: bool
     if verdict.reason == "unexpected_answer" and response.status < HTTPStatus.BAD_REQUEST:
         return Verdict(Answer.UNAVAILABLE, "unexpected_answer", detail=f"status {response.status}")
     return verdict
+
+
+def without_secrets(body: bytes, arrival: Arrival, lease: Lease | None) -> bytes:
+    """Return the body, or nothing of it when it repeats what we sent to prove ourselves."""
+    secrets = [lease.credential.secret.reveal()] if lease is not None else []
+    if arrival.authorization is not None:
+        secrets.append(arrival.authorization.reveal().partition(" ")[2])
+    return b"" if any(secret and secret.encode() in body for secret in secrets) else body
 
 
 def _judged_elsewhere(arrival: Arrival, verdict: Verdict, body: bytes) -> Verdict:

@@ -1,5 +1,6 @@
 """Redirects, followed by hand: https only, a few hops, and the credential goes to the first alone."""
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
@@ -13,20 +14,25 @@ from vreg_shared.registry_client.transport import Transport, read_error_body, un
 from vreg_shared.secret import Secret
 
 MAX_HOPS: Final = 5
+_SCHEME: Final = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:")
 _REDIRECTS: Final = frozenset({301, 302, 303, 307, 308})
 
 
 @dataclass(frozen=True, slots=True)
 class Arrival:
-    """The last answer of a chain. `redirected` says that it is not the registry's own."""
+    """The last answer of a chain. `redirected` says that it is not the registry's own.
+
+    `authorization` is what its first request carried.
+    """
 
     response: aiohttp.ClientResponse
     redirected: bool
+    authorization: Secret | None = None
 
 
 def next_hop(current: URL, location: str) -> URL:
     """Return where a Location leads, byte for byte, for it may be signed; raise EgressRefusedError."""
-    if "://" in location.partition("?")[0]:
+    if _SCHEME.match(location):
         return read_url(location)
     if location.startswith("//"):
         return read_url(f"https:{location}")
@@ -47,7 +53,7 @@ async def follow(
     response = await transport.send(method, url, first)
     for hop in range(MAX_HOPS + 1):
         if response.status not in _REDIRECTS:
-            return Arrival(response, redirected=hop > 0)
+            return Arrival(response, redirected=hop > 0, authorization=authorization)
         url = await _location(response, url)
         if hop < MAX_HOPS:
             response = await transport.send(method, url, headers)
