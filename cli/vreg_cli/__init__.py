@@ -1,0 +1,1 @@
+"""The `vreg` command: runs everything on one machine; a client of the API."""

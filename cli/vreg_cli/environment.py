@@ -1,0 +1,79 @@
+"""What each process gets to see of our environment: an allow-list, and of the settings only its own."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final
+
+from pydantic import AliasChoices
+
+from vreg_cli.home import Home
+from vreg_shared.key_files import Service
+from vreg_shared.settings import Listen, ServiceSettings
+
+_SYSTEM: Final = ("PATH", "LANG", "LC_ALL", "TZ", "TMPDIR", "SSL_CERT_FILE", "SSL_CERT_DIR")
+_OF_SERVICE: Final[Mapping[Service, tuple[str, ...]]] = {
+    Service.API: ("VREG_API_", "VREG_DATABASE_URL"),
+    Service.TOKEN_BROKER: ("VREG_BROKER_",),
+    Service.PROXY: ("VREG_PROXY_",),
+}
+"""How the names of a service's own settings begin; a database's password is the api's business alone."""
+
+
+@dataclass(frozen=True, slots=True)
+class Addresses:
+    """Where the parts of one vreg listen."""
+
+    proxy: Listen
+    api: Listen
+    nats: Listen
+
+
+def service_environment(
+    service: Service, home: Home, addresses: Addresses, workers: int, inherited: Mapping[str, str]
+) -> dict[str, str]:
+    """Return a service's whole environment: what it may inherit, and what we decide."""
+    own = _OF_SERVICE[service]
+    passed = {
+        name: text
+        for name, text in inherited.items()
+        if name in _SYSTEM or name in _shared_settings() or name.startswith(own)
+    }
+    common = {
+        "VREG_NATS_URL": f"nats://{addresses.nats}",
+        "VREG_KEYS": str(home.key_folder(service).path),
+        "VREG_PUBLIC_KEYS": str(home.public_keys.path),
+    }
+    return passed | common | _decided(service, home, addresses, workers, inherited)
+
+
+def system_environment(inherited: Mapping[str, str]) -> dict[str, str]:
+    """Return what a program gets that has no settings of ours."""
+    return {name: text for name, text in inherited.items() if name in _SYSTEM}
+
+
+def _decided(
+    service: Service, home: Home, addresses: Addresses, workers: int, inherited: Mapping[str, str]
+) -> dict[str, str]:
+    if service is Service.API:
+        database = inherited.get("VREG_DATABASE_URL") or f"sqlite+aiosqlite:///{home.database}"
+        return {"VREG_API_LISTEN": str(addresses.api), "VREG_DATABASE_URL": database}
+    if service is Service.TOKEN_BROKER:
+        return {"VREG_BROKER_STATE": str(home.broker_state)}
+    return {
+        "VREG_PROXY_LISTEN": str(addresses.proxy),
+        "VREG_PROXY_STATE": str(home.proxy_state),
+        "VREG_PROXY_CACHE": inherited.get("VREG_PROXY_CACHE") or str(home.proxy_cache),
+        "VREG_PROXY_WORKERS": str(workers),
+    }
+
+
+def _shared_settings() -> frozenset[str]:
+    """Return the names of what every service reads, as `vreg_shared.settings` declares them."""
+    names: set[str] = set()
+    for name, field in ServiceSettings.model_fields.items():
+        alias = field.validation_alias
+        if isinstance(alias, AliasChoices):
+            names |= {choice for choice in alias.choices if isinstance(choice, str)}
+        else:
+            names.add(f"VREG_{name.upper()}")
+    return frozenset(names)

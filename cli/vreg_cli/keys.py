@@ -1,0 +1,121 @@
+"""Every service's keys: made once, at the first start, and never replaced unasked.
+
+A sealing key that is made anew cannot open what was sealed before, so a key that is gone is an error
+for a person; a public key that is gone is written again from its private one.
+"""
+
+import os
+import stat
+from pathlib import Path
+from typing import Final
+
+import nkeys
+
+from vreg_cli.home import Home
+from vreg_shared.errors import VregError
+from vreg_shared.key_files import SEALED_FOR, KeyFolder, MissingKeyError, Service
+from vreg_shared.sealing import SealingKey
+from vreg_shared.secret import Secret
+from vreg_shared.signing import SigningKey
+
+_PRIVATE_FOLDER: Final = 0o700
+_OTHERS: Final = stat.S_IRWXG | stat.S_IRWXO
+
+
+class KeysUnsafeError(VregError):
+    """Keys are open to other users, or do not fit each other; the text says how to mend it."""
+
+
+def ensure_keys(home: Home) -> bool:
+    """Make the keys if there are none and return whether it did; raise MissingKeyError, KeysUnsafeError."""
+    present = [path for service in Service for path in _private_paths(home, service) if path.exists()]
+    if not present:
+        for service in Service:
+            _make_private_keys(home, service)
+    for service in Service:
+        _check(home, service)
+    for service in Service:
+        _ensure_public_keys(home, service)
+    return not present
+
+
+def nkey_public(folder: KeyFolder) -> str:
+    """Return the public half of the nkey in `folder`; raise MissingKeyError."""
+    seed = folder.nkey_seed()
+    try:
+        public: bytes = nkeys.from_seed(bytearray(seed.reveal().encode())).public_key
+    except (nkeys.NkeysError, ValueError) as error:
+        raise MissingKeyError(
+            f"key {folder.nkey_path}: not an nkey seed; restore it from a backup"
+        ) from error
+    return public.decode()
+
+
+def _private_paths(home: Home, service: Service) -> list[Path]:
+    folder = home.key_folder(service)
+    sealing = [folder.sealing_key_path] if service in SEALED_FOR else []
+    return [folder.signing_key_path, folder.nkey_path, *sealing]
+
+
+def _make_private_keys(home: Home, service: Service) -> None:
+    folder = home.key_folder(service)
+    folder.path.mkdir(_PRIVATE_FOLDER, parents=True, exist_ok=True)
+    for each in (home.keys, folder.path):
+        each.chmod(_PRIVATE_FOLDER)
+    _write(folder.signing_key_path, SigningKey.generate().to_pem(), 0o600)
+    if service in SEALED_FOR:
+        _write(folder.sealing_key_path, SealingKey.generate().to_pem(), 0o600)
+    _write(folder.nkey_path, _new_nkey_seed().reveal().encode() + b"\n", 0o600)
+
+
+def _new_nkey_seed() -> Secret:
+    seed: bytes = nkeys.encode_seed(os.urandom(32), nkeys.PREFIX_BYTE_USER)
+    return Secret(seed.decode())
+
+
+def _check(home: Home, service: Service) -> None:
+    folder = home.key_folder(service)
+    for path in _private_paths(home, service):
+        if not path.exists():
+            raise MissingKeyError(
+                f"key {path} is missing; restore it from a backup, or remove {home.keys} to make new keys "
+                "(every stored cloud secret must then be entered again)"
+            )
+    for path in (folder.path, *_private_paths(home, service)):
+        if stat.S_IMODE(path.stat().st_mode) & _OTHERS:
+            raise KeysUnsafeError(f"{path} is open to other users; run `chmod -R go-rwx {home.keys}`")
+    folder.signing_key()
+    nkey_public(folder)
+    if service in SEALED_FOR:
+        folder.sealing_key()
+
+
+def _ensure_public_keys(home: Home, service: Service) -> None:
+    own = home.key_folder(service)
+    public = home.public_keys
+    public.path.mkdir(0o755, parents=True, exist_ok=True)
+    _ensure_equal(public.signing_path(service), own.signing_key().verifying.to_pem())
+    if service in SEALED_FOR:
+        _ensure_equal(public.sealing_path(service), own.sealing_key().public.to_pem())
+
+
+def _ensure_equal(path: Path, expected: bytes) -> None:
+    if not path.exists():
+        _write(path, expected, 0o644)
+    elif path.read_bytes() != expected:
+        raise KeysUnsafeError(
+            f"{path} does not belong to its private key; remove it, and vreg writes it again, "
+            "or restore both from one backup"
+        )
+
+
+def _write(path: Path, content: bytes, mode: int) -> None:
+    """Write a new file that is whole or absent: a key cut short would be no key."""
+    partial = path.with_name(path.name + ".new")
+    descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode)
+    with os.fdopen(descriptor, "wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+    partial.chmod(mode)
+    partial.rename(path)

@@ -1,0 +1,153 @@
+"""`vreg up`: the whole story of starting vreg on one machine."""
+
+import asyncio
+import signal
+import subprocess
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Final
+
+from vreg_cli import nats
+from vreg_cli.environment import Addresses, service_environment, system_environment
+from vreg_cli.home import Home, open_home
+from vreg_cli.keys import ensure_keys
+from vreg_cli.lock import locked
+from vreg_cli.parent_death import ending_with_parent
+from vreg_cli.ports import Wanted, check_ports
+from vreg_cli.readiness import answers_http, answers_nats, at_once
+from vreg_cli.supervised import Part, Report
+from vreg_cli.supervisor import PartRefusedError, Supervisor
+from vreg_shared.key_files import Service
+
+_MODULES: Final = {
+    Service.API: "vreg_api",
+    Service.TOKEN_BROKER: "vreg_token_broker",
+    Service.PROXY: "vreg_proxy",
+}
+_GRACE_SECONDS: Final = 10.0
+_PROXY_GRACE_SECONDS: Final = 35.0
+"""A proxy lets running pulls finish for 30 s."""
+
+
+@dataclass(frozen=True, slots=True)
+class Wishes:
+    """What the person who starts vreg chose, and the environment it was started in."""
+
+    home: Path
+    addresses: Addresses
+    workers: int
+    inherited: Mapping[str, str]
+
+    def environment(self, service: Service, home: Home) -> dict[str, str]:
+        """Return what a service sees."""
+        return service_environment(service, home, self.addresses, self.workers, self.inherited)
+
+
+def up(wishes: Wishes, report: Report) -> None:
+    """Run vreg until SIGINT or SIGTERM; raise VregError with one line if it cannot start."""
+    home = open_home(wishes.home)
+    with locked(home):
+        if ensure_keys(home):
+            report(f"First start: made keys in {home.keys}; back them up, they open what is stored.")
+        check_ports(_wanted(wishes.addresses))
+        nats.write_configuration(home, wishes.addresses.nats.port)
+        _prepare_database(wishes, home, report)
+        asyncio.run(_supervise(wishes, home, report))
+
+
+def _wanted(addresses: Addresses) -> tuple[Wanted, ...]:
+    return (
+        Wanted("bus", addresses.nats, "--nats-port (VREG_NATS_PORT)"),
+        Wanted("api", addresses.api, "--api-listen (VREG_API_LISTEN)"),
+        Wanted("proxy", addresses.proxy, "--proxy-listen (VREG_PROXY_LISTEN)"),
+    )
+
+
+def _prepare_database(wishes: Wishes, home: Home, report: Report) -> None:
+    """Bring the schema up to date; at the first start of all, show the administrator's token this once."""
+    run = partial(_run_api_command, wishes.environment(Service.API, home))
+    run("migrate")
+    if token := run("bootstrap").strip():
+        report(f"First start: this admin token is shown only now, so keep it:\n\n{token}\n")
+
+
+def _run_api_command(environment: Mapping[str, str], command: str) -> str:
+    """Return what `python -m vreg_api <command>` printed; raise PartRefusedError with its last line."""
+    ended = subprocess.run(  # noqa: S603 - our own module
+        [*_module(Service.API), command],
+        env=dict(environment),
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        check=False,
+        preexec_fn=ending_with_parent(),
+    )
+    if ended.returncode != 0:
+        lines = (ended.stderr.strip() or ended.stdout.strip() or "it said nothing").splitlines()
+        raise PartRefusedError(f"api {command}: {lines[-1]}")
+    return ended.stdout
+
+
+async def _supervise(wishes: Wishes, home: Home, report: Report) -> None:
+    supervisor = Supervisor(report)
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        loop.add_signal_handler(number, supervisor.stop)
+    await supervisor.run(
+        [[_bus(wishes, home)], [_service(service, wishes, home) for service in _in_order()]],
+        on_ready=lambda: _report_addresses(wishes, report),
+    )
+    report("vreg has stopped.")
+
+
+def _in_order() -> tuple[Service, ...]:
+    return (Service.TOKEN_BROKER, Service.API, Service.PROXY)
+
+
+def _bus(wishes: Wishes, home: Home) -> Part:
+    return Part(
+        name="nats",
+        command=nats.command(home, is_debug=wishes.inherited.get("VREG_LOG_LEVEL") == "debug"),
+        environment=system_environment(wishes.inherited),
+        log=home.log("nats"),
+        grace=_GRACE_SECONDS,
+        is_ready=answers_nats(wishes.addresses.nats),
+    )
+
+
+def _service(service: Service, wishes: Wishes, home: Home) -> Part:
+    environment = wishes.environment(service, home)
+    readiness = {
+        Service.API: answers_http(wishes.addresses.api, is_tls="VREG_API_TLS_CERTIFICATE" in environment),
+        Service.PROXY: answers_http(
+            wishes.addresses.proxy, is_tls="VREG_PROXY_TLS_CERTIFICATE" in environment
+        ),
+    }
+    return Part(
+        name=service.value,
+        command=_module(service),
+        environment=environment,
+        log=home.log(service.value),
+        grace=_PROXY_GRACE_SECONDS if service is Service.PROXY else _GRACE_SECONDS,
+        is_ready=readiness.get(service, at_once),
+    )
+
+
+def _module(service: Service) -> tuple[str, ...]:
+    """Return how to run a service; -P keeps the current folder from lending it modules."""
+    return (sys.executable, "-P", "-m", _MODULES[service])
+
+
+def _report_addresses(wishes: Wishes, report: Report) -> None:
+    addresses = wishes.addresses
+    report(f"api    {_scheme(wishes, 'API')}://{addresses.api}")
+    report(f"proxy  {_scheme(wishes, 'PROXY')}://{addresses.proxy}")
+    report(f"pull   docker pull {addresses.proxy}/<registry>/<repository>:<tag>")
+    report("vreg is up; Ctrl-C stops it.")
+
+
+def _scheme(wishes: Wishes, service: str) -> str:
+    return "https" if f"VREG_{service}_TLS_CERTIFICATE" in wishes.inherited else "http"
