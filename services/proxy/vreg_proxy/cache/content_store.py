@@ -1,0 +1,149 @@
+"""Bytes on disk, once for all origins, under a name that is their own verified digest."""
+
+import fcntl
+import os
+import tempfile
+from contextlib import suppress
+from pathlib import Path
+from typing import Final
+
+from vreg_proxy.cache.running_hash import running_hash
+from vreg_shared.errors import VregError
+from vreg_shared.oci.digest import Digest
+
+QUARANTINED: Final = 16
+"""Bad entries kept for a person to look at; older ones go."""
+PIECE: Final = 1024 * 1024
+
+
+class CacheUnwritableError(VregError):
+    """The cache folder takes no bytes (full, read-only, broken): serve without it, and free some space."""
+
+
+class WrongContentError(VregError):
+    """The bytes are not those the digest names; nothing was kept. Fetch them again."""
+
+
+class ContentStore:
+    """Calls block on the disk: use a thread. Only a Digest ever becomes a path."""
+
+    def __init__(self, root: Path) -> None:
+        self._root = root
+        self._content = root / "content"
+        self._quarantine = root / "quarantine"
+
+    def path(self, digest: Digest) -> Path:
+        """Return where these bytes are, if they are here."""
+        return self._content / digest.algorithm / digest.hex[:2] / digest.hex
+
+    def open(self, digest: Digest) -> int | None:
+        """Return a descriptor for reading, or None when the content is not here. The caller closes it."""
+        try:
+            return os.open(self.path(digest), os.O_RDONLY | os.O_CLOEXEC)
+        except OSError:
+            return None
+
+    def has_room(self, size: int) -> bool:
+        """Whether the disk has this many bytes left; a disk that cannot say is tried."""
+        try:
+            free = os.statvfs(self._root)
+        except OSError:
+            return True
+        return free.f_bavail * free.f_frsize >= size
+
+    def commit(self, part: Path, descriptor: int, digest: Digest, size: int) -> None:
+        """Give finished, hashed bytes their name, so that it survives a crash or is not there at all.
+
+        The caller has compared the digest. Raises WrongContentError on a wrong length, CacheUnwritableError.
+        """
+        if os.fstat(descriptor).st_size != size:
+            raise WrongContentError("the file has another length than the upstream announced")
+        target = self.path(digest)
+        try:
+            os.fsync(descriptor)
+            target.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+            part.rename(target)
+            for folder in (target.parent, target.parent.parent, target.parent.parent.parent):
+                fsync_folder(folder)
+        except OSError as error:
+            raise CacheUnwritableError(f"{target.name} could not be committed: {error.strerror}") from error
+
+    def put(self, digest: Digest, body: bytes) -> None:
+        """Keep small content unless it is here; the caller has computed its digest.
+
+        Raises CacheUnwritableError.
+        """
+        if self.path(digest).exists():
+            return
+        try:
+            descriptor, name = tempfile.mkstemp(".tmp", dir=self._root / "filling")
+        except OSError as error:
+            raise CacheUnwritableError(f"nothing can be stored: {error.strerror}") from error
+        part = Path(name)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX)  # a part nobody locks is swept away
+            if os.write(descriptor, body) != len(body):
+                raise CacheUnwritableError("nothing can be stored: no space left on device")
+            self.commit(part, descriptor, digest, len(body))
+        except OSError as error:
+            raise CacheUnwritableError(f"nothing can be stored: {error.strerror}") from error
+        finally:
+            with suppress(OSError):
+                part.unlink(missing_ok=True)
+            os.close(descriptor)
+
+    def read_whole(self, digest: Digest) -> bytes | None:
+        """Return small content after hashing it again; bad content is put aside and reads as missing."""
+        descriptor = self.open(digest)
+        if descriptor is None:
+            return None
+        try:
+            body = _read_to_end(descriptor)
+        except OSError:
+            return None
+        finally:
+            os.close(descriptor)
+        if Digest.of(body, digest.algorithm) != digest:
+            self.quarantine(digest)
+            return None
+        return body
+
+    def is_sound(self, descriptor: int, digest: Digest) -> bool:
+        """Hash an open file from its beginning; an unreadable one is not sound."""
+        hasher, buffer, position = running_hash(digest), bytearray(PIECE), 0
+        try:
+            while count := os.preadv(descriptor, [buffer], position):
+                hasher.update(memoryview(buffer)[:count])
+                position += count
+        except OSError:
+            return False
+        return hasher.hexdigest() == digest.hex
+
+    def quarantine(self, digest: Digest) -> None:
+        """Take bad content out of the way; readers that hold it open are told by whoever found out."""
+        try:
+            self._quarantine.mkdir(exist_ok=True, mode=0o700)
+            self.path(digest).rename(self._quarantine / f"{digest.algorithm}-{digest.hex}")
+            kept = sorted(self._quarantine.iterdir(), key=lambda path: path.stat().st_mtime_ns)
+            for path in kept[:-QUARANTINED]:
+                path.unlink(missing_ok=True)
+        except OSError:
+            with suppress(OSError):
+                self.path(digest).unlink(missing_ok=True)
+
+
+def fsync_folder(folder: Path) -> None:
+    """Make the names in a folder durable."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _read_to_end(descriptor: int) -> bytes:
+    pieces, position = [], 0
+    while piece := os.pread(descriptor, PIECE, position):
+        pieces.append(piece)
+        position += len(piece)
+    return b"".join(pieces)

@@ -1,0 +1,212 @@
+"""One fill for all readers of a process: rights, joining, leaving, resuming."""
+
+import asyncio
+import random
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from tests.support.clock import ManualClock
+from tests.support.fake_blob_source import ABSENT, FakeBlobSource
+from tests.support.wait import eventually
+from vreg_proxy.cache import BlobReader, Cache, Origin, Patience, open_cache
+from vreg_shared.provider import Answer, Verdict
+from vreg_shared.registry_client.results import BlobInterruptedError
+
+HOME = Origin("upstream-1", 0, "team/app")
+OTHER = Origin("upstream-2", 0, "team/app")
+AT_ONCE = Patience(fruitless=3, tries=40, first=0.0, longest=0.0)
+MIB = 1024 * 1024
+
+
+def some_bytes(size: int, seed: int = 1) -> bytes:
+    return random.Random(seed).randbytes(size)
+
+
+@pytest.fixture
+async def cache(tmp_path: Path) -> AsyncIterator[Cache]:
+    async with open_cache(tmp_path, ManualClock(), patience=AT_ONCE) as opened:
+        yield opened
+
+
+async def pull(
+    cache: Cache, source: FakeBlobSource, origin: Origin = HOME, start: int = 0, stop: int | None = None
+) -> bytes | Verdict:
+    outcome = await cache.blob(origin, source.digest, source)
+    if isinstance(outcome, Verdict):
+        return outcome
+    async with outcome as reader:
+        return b"".join([bytes(chunk) async for chunk in reader.chunks(start, stop)])
+
+
+async def opened(cache: Cache, source: FakeBlobSource, origin: Origin = HOME) -> BlobReader:
+    outcome = await cache.blob(origin, source.digest, source)
+    assert isinstance(outcome, BlobReader)
+    return outcome
+
+
+@pytest.mark.parametrize("size", [0, 1, 65_535, 65_536, 65_537, 3 * MIB + 5])
+async def test_a_blob_is_fetched_once_and_then_read_from_disk(cache: Cache, size: int) -> None:
+    source = FakeBlobSource(some_bytes(size))
+    assert await pull(cache, source) == source.blob
+    assert await pull(cache, source) == source.blob
+    assert source.opens == [0]
+    assert source.proofs == 0
+
+
+async def test_a_hundred_cold_clients_cause_one_request(cache: Cache) -> None:
+    source = FakeBlobSource(some_bytes(2 * MIB))
+    bodies = await asyncio.gather(*(pull(cache, source) for _ in range(100)))
+    assert set(bodies) == {source.blob}
+    assert source.opens == [0]
+    assert source.proofs == 0
+    assert source.bytes_sent == len(source.blob)
+
+
+async def test_a_first_client_that_leaves_does_not_end_the_fill_for_the_others(cache: Cache) -> None:
+    source = FakeBlobSource(some_bytes(20 * MIB), gate=asyncio.Event(), free=MIB)
+    assert source.gate is not None
+    first = await opened(cache, source)
+    second = asyncio.create_task(pull(cache, source))
+    async with first as reader:
+        await anext(aiter(reader.chunks()))
+    await asyncio.sleep(0)
+    source.gate.set()
+    assert await second == source.blob
+    assert source.opens == [0]
+
+
+async def test_a_fill_nobody_waits_for_is_cancelled_without_a_trace(cache: Cache, tmp_path: Path) -> None:
+    source = FakeBlobSource(some_bytes(20 * MIB), gate=asyncio.Event(), free=MIB)
+    (await opened(cache, source)).close()
+    await eventually(lambda: not list((tmp_path / "filling").iterdir()))
+    assert source.gate is not None
+    source.gate.set()
+    assert await pull(cache, source) == source.blob
+    assert source.opens == [0, 0]
+
+
+async def test_a_fill_past_its_middle_is_finished_for_the_next_one(cache: Cache, tmp_path: Path) -> None:
+    source = FakeBlobSource(some_bytes(20 * MIB), gate=asyncio.Event(), free=15 * MIB)
+    assert source.gate is not None
+    async with await opened(cache, source) as reader:
+        taken = 0
+        async for chunk in reader.chunks():
+            taken += len(chunk)
+            if taken > 12 * MIB:
+                break
+    source.gate.set()
+    await eventually(lambda: not list((tmp_path / "filling").iterdir()))
+    assert await pull(cache, source) == source.blob
+    assert source.opens == [0]
+
+
+async def test_resets_are_resumed_where_they_happened(cache: Cache) -> None:
+    resets = [10, 200_000, 1_000_000, 1_000_001, 2 * MIB - 1]
+    source = FakeBlobSource(some_bytes(2 * MIB), resets=list(resets))
+    assert await pull(cache, source) == source.blob
+    assert source.opens == [0, *resets]
+    assert source.bytes_sent == len(source.blob)
+
+
+async def test_an_upstream_that_ignores_ranges_is_read_again_but_not_served_again(cache: Cache) -> None:
+    source = FakeBlobSource(some_bytes(2 * MIB), resets=[MIB, MIB + 7], honours_range=False)
+    assert await pull(cache, source) == source.blob
+    assert source.opens == [0, MIB, MIB + 7]
+
+
+async def test_a_restarted_body_with_other_bytes_ends_the_fill(cache: Cache) -> None:
+    source = FakeBlobSource(some_bytes(2 * MIB), resets=[MIB], honours_range=False)
+
+    def change(offset: int) -> None:
+        if offset:
+            source.sent = bytes(2 * MIB)
+
+    source.on_open = change
+    with pytest.raises(BlobInterruptedError, match="content_changed"):
+        await pull(cache, source)
+    source.sent = None
+    assert await pull(cache, source) == source.blob
+
+
+async def test_an_upstream_that_never_gets_on_is_given_up(cache: Cache) -> None:
+    source = FakeBlobSource(some_bytes(2 * MIB), sent=some_bytes(2 * MIB)[:MIB])
+    with pytest.raises(BlobInterruptedError, match="truncated"):
+        await pull(cache, source)
+    assert source.opens == [0, MIB, MIB, MIB]
+
+
+async def test_the_end_of_a_range_waits_for_the_digest_of_the_whole(cache: Cache) -> None:
+    source = FakeBlobSource(some_bytes(10 * MIB), gate=asyncio.Event(), free=9 * MIB)
+    assert source.gate is not None
+    ranged = asyncio.create_task(pull(cache, source, start=100, stop=MIB))
+    await eventually(lambda: source.bytes_sent >= 9 * MIB)
+    assert not ranged.done()
+    source.gate.set()
+    assert await ranged == source.blob[100:MIB]
+    assert await pull(cache, source, start=5, stop=20 * MIB) == source.blob[5:]
+
+
+async def test_a_right_is_needed_to_read_what_is_here(cache: Cache) -> None:
+    source = FakeBlobSource(some_bytes(MIB))
+    await pull(cache, source)
+    denied = FakeBlobSource(source.blob, verdict=ABSENT)
+    assert await pull(cache, denied, OTHER) == ABSENT
+    allowed = FakeBlobSource(source.blob)
+    assert await pull(cache, allowed, OTHER) == source.blob
+    assert (allowed.proofs, allowed.opens) == (1, [])
+    assert await pull(cache, allowed, OTHER) == source.blob
+    assert allowed.proofs == 1
+
+
+async def test_a_right_is_needed_to_join_a_fill(cache: Cache) -> None:
+    source = FakeBlobSource(some_bytes(20 * MIB), gate=asyncio.Event(), free=MIB)
+    assert source.gate is not None
+    leader = asyncio.create_task(pull(cache, source))
+    await eventually(lambda: source.bytes_sent >= MIB)
+    denied = FakeBlobSource(source.blob, verdict=ABSENT)
+    assert await pull(cache, denied, OTHER) == ABSENT
+    allowed = FakeBlobSource(source.blob)
+    joined = await opened(cache, allowed, OTHER)
+    source.gate.set()
+    async with joined as reader:
+        assert b"".join([bytes(chunk) async for chunk in reader.chunks()]) == source.blob
+    assert await leader == source.blob
+    assert (allowed.proofs, allowed.opens) == (1, [])
+
+
+async def test_a_raised_epoch_leaves_the_rights_behind(cache: Cache) -> None:
+    source = FakeBlobSource(some_bytes(MIB))
+    await pull(cache, source)
+    purged = FakeBlobSource(source.blob, verdict=ABSENT)
+    assert await pull(cache, purged, Origin("upstream-1", 1, "team/app")) == ABSENT
+
+
+async def test_the_upstreams_answer_reaches_all_who_asked_it(cache: Cache) -> None:
+    refused = Verdict(Answer.REFUSED, "credential_rejected", retry_after=3.0, detail="the role is gone")
+    source = FakeBlobSource(some_bytes(10), verdict=refused)
+    answers = await asyncio.gather(*(pull(cache, source) for _ in range(20)))
+    assert answers == [refused] * 20
+    assert len(source.opens) == 1
+
+
+async def test_the_refusal_of_one_upstream_is_not_the_answer_of_another(cache: Cache) -> None:
+    refusing = FakeBlobSource(some_bytes(MIB), verdict=ABSENT)
+    giving = FakeBlobSource(some_bytes(MIB))
+    answers = await asyncio.gather(pull(cache, refusing), pull(cache, giving, OTHER))
+    assert answers == [ABSENT, giving.blob]
+
+
+async def test_size_is_told_by_right_or_by_proof(cache: Cache) -> None:
+    source = FakeBlobSource(some_bytes(MIB))
+    assert await cache.blob_size(HOME, source.digest, source) == MIB
+    assert await cache.blob_size(HOME, source.digest, source) == MIB
+    assert source.proofs == 1
+
+
+async def test_a_whole_blob_is_offered_as_a_file(cache: Cache) -> None:
+    source = FakeBlobSource(some_bytes(MIB))
+    await pull(cache, source)
+    async with await opened(cache, source) as reader:
+        assert reader.file is not None
