@@ -112,9 +112,13 @@ async def _write(writer: asyncio.StreamWriter, reply: Reply, *, is_head: bool) -
 
 @asynccontextmanager
 async def serving(
-    handler: Handler, authority: trustme.CA | None, host: str = "127.0.0.1", port: int = 0
+    handler: Handler,
+    authority: trustme.CA | None,
+    host: str = "127.0.0.1",
+    port: int = 0,
+    names: tuple[str, ...] = (),
 ) -> AsyncIterator[FakeServer]:
-    """Serve with a certificate of `authority` for the host's address; None serves in clear."""
+    """Serve with a certificate of `authority` for the host's address and `names`; None serves in clear."""
     fake = FakeServer(handler, host)
     tasks: set[asyncio.Task[None]] = set()
 
@@ -127,7 +131,7 @@ async def serving(
         with suppress(asyncio.CancelledError):
             await fake.answer(reader, writer)
 
-    context = server_context(authority, host) if authority is not None else None
+    context = server_context(authority, host, *names) if authority is not None else None
     server = await asyncio.start_server(on_connection, host, port, ssl=context, limit=2**20)
     fake.port = server.sockets[0].getsockname()[1]
     try:

@@ -86,12 +86,15 @@ class World:
 
 
 @asynccontextmanager
-async def world(policy: EgressPolicy = LOOPBACK) -> AsyncIterator[World]:
-    """Start both servers; `open_client(credentials, kind, ...)` gives clients that end with the world."""
+async def world(policy: EgressPolicy = LOOPBACK, host: str = "127.0.0.1") -> AsyncIterator[World]:
+    """Start both servers, the registry on `host`.
+
+    `open_client(credentials, kind, ...)` gives clients that end with the world.
+    """
     registry = FakeRegistry()
     clock = ManualClock()
     async with AsyncExitStack() as stack:
-        server, storage = await _pair(stack, registry, registry.storage_reply)
+        server, storage = await _pair(stack, host, registry, registry.storage_reply)
 
         async def open_client(
             credentials: Credentials | None = None,
@@ -107,10 +110,12 @@ async def world(policy: EgressPolicy = LOOPBACK) -> AsyncIterator[World]:
         yield World(registry, server, storage, clock, open_client)
 
 
-async def _pair(stack: AsyncExitStack, first: Handler, second: Handler) -> tuple[FakeServer, FakeServer]:
+async def _pair(
+    stack: AsyncExitStack, host: str, first: Handler, second: Handler
+) -> tuple[FakeServer, FakeServer]:
     """Serve on two addresses and one port, for the port is part of what an upstream may use."""
     for _ in range(20):
-        server = await stack.enter_async_context(serving(first, AUTHORITY))
+        server = await stack.enter_async_context(serving(first, AUTHORITY, host))
         try:
             return server, await stack.enter_async_context(
                 serving(second, AUTHORITY, "127.0.0.2", server.port)

@@ -25,6 +25,9 @@ POOL_SECONDS: Final = 20.0
 """For a free connection, resolving and connecting together."""
 PROGRESS_SECONDS: Final = 30.0
 """Between two reads. There is no total: a large blob may take as long as bytes keep coming."""
+TIMEOUT: Final = aiohttp.ClientTimeout(
+    total=None, connect=POOL_SECONDS, sock_connect=CONNECT_SECONDS, sock_read=PROGRESS_SECONDS
+)
 MAX_CONNECTIONS: Final = 128
 READ_BUFFER_BYTES: Final = 256 * 1024
 MAX_HEADER_FIELD_BYTES: Final = 16 * 1024
@@ -113,7 +116,7 @@ def tls_context(*extra_roots: str | None) -> ssl.SSLContext:
 def _trust(context: ssl.SSLContext, pem: str) -> None:
     try:
         context.load_verify_locations(cadata=pem)
-    except (ssl.SSLError, ValueError) as error:
+    except (ssl.SSLError, ValueError, TypeError) as error:
         raise InvalidAuthorityError(
             "the certificate authority is not PEM text; paste the whole file"
         ) from error
@@ -124,6 +127,7 @@ def open_session(
     *,
     private_ca: str | None = None,
     resolver: Callable[[], AbstractResolver] | None = None,
+    timeout: aiohttp.ClientTimeout = TIMEOUT,
 ) -> aiohttp.ClientSession:
     """Return a session whose every request passes `policy`; the caller closes it.
 
@@ -144,9 +148,7 @@ def open_session(
         auto_decompress=False,
         trust_env=False,
         middlewares=(_gate(policy),),
-        timeout=aiohttp.ClientTimeout(
-            total=None, connect=POOL_SECONDS, sock_connect=CONNECT_SECONDS, sock_read=PROGRESS_SECONDS
-        ),
+        timeout=timeout,
         read_bufsize=READ_BUFFER_BYTES,
         max_field_size=MAX_HEADER_FIELD_BYTES,
         max_headers=MAX_HEADER_COUNT,

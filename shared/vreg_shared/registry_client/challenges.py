@@ -10,7 +10,7 @@ from urllib.parse import quote
 
 from yarl import URL
 
-from vreg_shared.egress import EgressRefusedError, read_url
+from vreg_shared.egress import Destination, EgressRefusedError, read_url
 from vreg_shared.errors import VregError
 from vreg_shared.oci.challenge import Challenge
 from vreg_shared.registry_client.target import Target
@@ -70,19 +70,10 @@ def permitted_realm(text: str, target: Target) -> URL | None:
         realm = read_url(text)
     except EgressRefusedError:
         return None
-    if _place(realm) in {_place(pinned) for pinned in target.pinned_realms} or _origin(realm) == _origin(
-        target.origin
-    ):
-        return realm
-    return None
-
-
-def _origin(url: URL) -> tuple[str, str, int | None]:
-    return url.scheme, (url.raw_host or "").lower(), url.port
-
-
-def _place(url: URL) -> tuple[tuple[str, str, int | None], str]:
-    return _origin(url), url.raw_path
+    places = {(Destination.of(pinned), pinned.raw_path) for pinned in target.pinned_realms}
+    where = Destination.of(realm)
+    is_ours = where == Destination.of(target.origin) or (where, realm.raw_path) in places
+    return realm if is_ours else None
 
 
 def readable_scopes(repository: str | None, offered: Iterable[str]) -> tuple[str, ...]:

@@ -6,7 +6,7 @@ from typing import Final
 
 from yarl import URL
 
-from vreg_shared.egress import EgressRefusedError
+from vreg_shared.egress import Destination, EgressRefusedError
 from vreg_shared.errors import VregError
 from vreg_shared.registry_client.redirects import next_hop
 
@@ -31,7 +31,7 @@ def next_page(values: Iterable[str], current: URL) -> str | None:
         following = next_hop(current, target)
     except EgressRefusedError as error:
         raise PageLinkRejectedError("the link to the next page is malformed") from error
-    if following.origin() != current.origin():
+    if Destination.of(following) != Destination.of(current):
         raise PageLinkRejectedError("the link to the next page leads to another host")
     return following.raw_path_qs
 
