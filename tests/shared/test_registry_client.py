@@ -540,3 +540,47 @@ async def test_a_list_of_tags_that_is_none_is_unavailable(body: bytes, reason: s
         here.registry.override = lambda _seen: Reply(200, (), body)
         client = await here.open_client()
         assert _verdict(await client.list_tags(REPOSITORY)) == (Answer.UNAVAILABLE, reason)
+
+
+@pytest.mark.parametrize("body", [b"", MANIFEST[:50]])
+async def test_an_answer_that_stands_still_ends_at_its_deadline(
+    body: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("vreg_shared.registry_client.manifests.BODY_SECONDS", 0.1)
+    monkeypatch.setattr("vreg_shared.registry_client.client.BODY_SECONDS", 0.1)
+    async with world() as here:
+        still = Reply(200, (("Content-Type", OCI_MANIFEST),), body, length=5000, stall=True)
+        here.registry.override = lambda _seen: still
+        client = await here.open_client()
+        for outcome in (
+            await client.get_manifest(REPOSITORY, Tag("v1")),
+            await client.list_tags(REPOSITORY),
+        ):
+            assert _verdict(outcome) == (Answer.UNAVAILABLE, "timeout")
+
+
+async def test_an_answer_that_never_begins_ends_at_its_deadline(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("vreg_shared.registry_client.client.ANSWER_SECONDS", 0.1)
+    async with world() as here:
+        here.registry.override = lambda seen: Reply(302, (("Location", seen.target),), b"", 9, stall=True)
+        client = await here.open_client()
+        assert _verdict(await _blob(client, Digest.of(b""))) == (Answer.UNAVAILABLE, "timeout")
+        assert _verdict(await client.ping()) == (Answer.UNAVAILABLE, "timeout")
+
+
+@pytest.mark.parametrize(
+    "reply", [DROP, Reply(403, (), b"no"), Reply(200, (), b"x" * 99, cut=9), Reply(302), Reply(429)]
+)
+async def test_no_word_of_ours_repeats_a_signature(reply: Reply) -> None:
+    async with world() as here:
+        _, digest = _filled(here)
+        here.registry.storage = here.storage.origin
+        here.storage.handler = lambda _seen: reply
+        client = await here.open_client()
+        async with client.open_blob(REPOSITORY, digest) as stream:
+            if isinstance(stream, BlobStream):
+                with pytest.raises(BlobInterruptedError) as interrupted:
+                    await _collect(stream, bytearray())
+                assert "X-Sig" not in f"{interrupted.value}"
+            else:
+                assert "X-Sig" not in repr(stream)
