@@ -1,0 +1,117 @@
+"""Pulling a blob: from the cache with a right to it, otherwise from the upstreams in their order."""
+
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+
+from vreg_proxy.asking import Asking, origin_of
+from vreg_proxy.holdings import BlobHoldings, HeldBlob
+from vreg_proxy.resolution import Candidate, Obstacle
+from vreg_proxy.upstreams import UpstreamUnusableError
+from vreg_proxy.walk import Found, Given, Nowhere, Refusal, Stopped, walk
+from vreg_shared.oci.digest import Digest
+from vreg_shared.provider import Verdict
+from vreg_shared.registry_client import BlobStream
+
+
+class UpstreamBlob:
+    """One blob of one upstream. It lends a client for each request, so it may outlive whoever made it."""
+
+    def __init__(self, asking: Asking, candidate: Candidate, digest: Digest) -> None:
+        self._asking = asking
+        self._candidate = candidate
+        self._digest = digest
+
+    @asynccontextmanager
+    async def open(self, offset: int) -> AsyncIterator[BlobStream | Verdict]:
+        """Ask for the blob from `offset`."""
+        try:
+            async with (
+                self._asking.client(self._candidate) as client,
+                client.open_blob(self._candidate.repository, self._digest, offset) as stream,
+            ):
+                self._heard(stream)
+                yield stream
+        except UpstreamUnusableError as error:
+            yield error.verdict
+
+    async def prove(self) -> int | Verdict:
+        """Ask by HEAD for the blob's size."""
+        try:
+            async with self._asking.client(self._candidate) as client:
+                size = await client.head_blob(self._candidate.repository, self._digest)
+        except UpstreamUnusableError as error:
+            return error.verdict
+        self._heard(size)
+        return size
+
+    def _heard(self, answer: BlobStream | int | Verdict) -> None:
+        verdict = answer if isinstance(answer, Verdict) else None
+        self._asking.heard(self._candidate, _subject(self._digest), verdict)
+
+
+class Blobs:
+    """Finds blobs."""
+
+    def __init__(self, holdings: BlobHoldings, asking: Asking) -> None:
+        self._holdings = holdings
+        self._asking = asking
+
+    async def size(
+        self, candidates: Sequence[Candidate | Obstacle], digest: Digest
+    ) -> Found[int] | Stopped | Nowhere:
+        """Return the size of a blob, or where the walk ended."""
+
+        async def ask(candidate: Candidate) -> Given[int] | Refusal[int]:
+            origin = origin_of(candidate)
+            refusal = await self._known_refusal(candidate, digest)
+            if refusal is not None:
+                return Refusal(refusal)
+            size = await self._holdings.blob_size(origin, digest, self._source(candidate, digest))
+            return Refusal(size) if isinstance(size, Verdict) else Given(size)
+
+        return await walk(await self._holders_first(candidates, digest), ask)
+
+    @asynccontextmanager
+    async def open(
+        self, candidates: Sequence[Candidate | Obstacle], digest: Digest
+    ) -> AsyncIterator[Found[HeldBlob] | Stopped | Nowhere]:
+        """Open a blob for reading, or tell where the walk ended."""
+        async with AsyncExitStack() as opened:
+
+            async def ask(candidate: Candidate) -> Given[HeldBlob] | Refusal[HeldBlob]:
+                origin = origin_of(candidate)
+                refusal = await self._known_refusal(candidate, digest)
+                if refusal is not None:
+                    return Refusal(refusal)
+                blob = await self._holdings.blob(origin, digest, self._source(candidate, digest))
+                if isinstance(blob, Verdict):
+                    return Refusal(blob)
+                await opened.enter_async_context(blob)
+                return Given(blob)
+
+            yield await walk(await self._holders_first(candidates, digest), ask)
+
+    async def _holders_first(
+        self, candidates: Sequence[Candidate | Obstacle], digest: Digest
+    ) -> Sequence[Candidate | Obstacle]:
+        """Begin with those that have a right already: they need not be asked."""
+        for candidate in candidates:
+            if isinstance(candidate, Candidate) and await self._has_right(candidate, digest):
+                return [candidate, *(other for other in candidates if other is not candidate)]
+        return candidates
+
+    async def _has_right(self, candidate: Candidate, digest: Digest) -> bool:
+        return await self._holdings.right(origin_of(candidate), digest) is not None
+
+    async def _known_refusal(self, candidate: Candidate, digest: Digest) -> Verdict | None:
+        """Return what the upstream would answer, when it need not be asked. A right needs no answer."""
+        if await self._has_right(candidate, digest):
+            return None
+        return self._asking.known(candidate, _subject(digest))
+
+    def _source(self, candidate: Candidate, digest: Digest) -> UpstreamBlob:
+        return UpstreamBlob(self._asking, candidate, digest)
+
+
+def _subject(digest: Digest) -> str:
+    return f"blob {digest}"

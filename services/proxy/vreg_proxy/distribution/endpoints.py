@@ -1,0 +1,232 @@
+"""What each route of `/v2/` does for a client that was let in."""
+
+from collections.abc import Sequence
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
+from typing import Final, Protocol
+
+from vreg_proxy.config_cache import Snapshot
+from vreg_proxy.distribution.hot_manifests import HotManifests
+from vreg_proxy.distribution.paging import page_of
+from vreg_proxy.distribution.paths import BlobPath, ManifestPath, Place, ReferrersPath, TagsPath
+from vreg_proxy.distribution.problems import problem_of
+from vreg_proxy.distribution.ranges import Part, Unsatisfiable, requested_part
+from vreg_proxy.distribution.replies import API_VERSION, Headers, Problem, Receive, Reply, Send, json_reply
+from vreg_proxy.distribution.sending import send_body
+from vreg_proxy.holdings import HeldBlob, Servers
+from vreg_proxy.manifests import Served
+from vreg_proxy.resolution import Candidate, Obstacle, candidates
+from vreg_proxy.walk import Found, Nowhere, Stopped
+from vreg_shared.catalogue import Catalogue
+from vreg_shared.messages.registry import RegistryRecord
+from vreg_shared.oci.digest import Digest
+from vreg_shared.oci.errors import OciError
+from vreg_shared.oci.reference import Reference
+
+STALE: Final = (b"warning", b'110 vreg "Response is Stale"')
+_BYTES: Final = (b"content-type", b"application/octet-stream")
+_ACCEPTS_RANGES: Final = (b"accept-ranges", b"bytes")
+Candidates = Sequence[Candidate | Obstacle]
+
+
+class FindsManifests(Protocol):
+    """Who pulls manifests."""
+
+    async def pull(self, candidates: Candidates, reference: Reference) -> Served | Stopped | Nowhere:
+        """Return the manifest, or where the walk ended."""
+        ...
+
+
+class FindsBlobs(Protocol):
+    """Who pulls blobs."""
+
+    async def size(self, candidates: Candidates, digest: Digest) -> Found[int] | Stopped | Nowhere:
+        """Return a blob's size, or where the walk ended."""
+        ...
+
+    def open(
+        self, candidates: Candidates, digest: Digest
+    ) -> AbstractAsyncContextManager[Found[HeldBlob] | Stopped | Nowhere]:
+        """Open a blob for reading, or tell where the walk ended."""
+        ...
+
+
+class FindsTags(Protocol):
+    """Who lists tags."""
+
+    async def pull(self, candidates: Candidates) -> Found[tuple[str, ...]] | Stopped | Nowhere:
+        """Return all tags, sorted, or where the walk ended."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What an endpoint needs of a request."""
+
+    is_head: bool
+    query: bytes
+    range: bytes | None
+    if_none_match: bytes | None
+
+
+@dataclass(frozen=True, slots=True)
+class Visit:
+    """A request of a client who was let into a registry, by this state of the configuration."""
+
+    request: Request
+    registry: RegistryRecord
+    snapshot: Snapshot
+    send: Send
+    receive: Receive
+
+
+class Endpoints:
+    """Answers for a registry the client may pull from. A Problem is for the caller to send."""
+
+    def __init__(  # noqa: PLR0913 - one collaborator for each thing that can be pulled
+        self,
+        *,
+        manifests: FindsManifests,
+        blobs: FindsBlobs,
+        tags: FindsTags,
+        servers: Servers,
+        hot: HotManifests,
+        catalogue: Catalogue,
+    ) -> None:
+        self._manifests = manifests
+        self._blobs = blobs
+        self._tags = tags
+        self._servers = servers
+        self._hot = hot
+        self._catalogue = catalogue
+
+    async def manifest(self, path: ManifestPath, visit: Visit) -> Reply | Problem:
+        """Answer from memory while that is good, otherwise find the manifest."""
+        key = (visit.registry.id, path.place.repository, path.reference)
+        hot = self._hot.get(key, visit.snapshot.routing)
+        if hot is not None:
+            return _unless_matched(*hot, visit.request)
+        asked = await self._candidates(path.place, visit, path.reference)
+        found = await self._manifests.pull(asked, path.reference)
+        if not isinstance(found, Served):
+            return problem_of(found, OciError.MANIFEST_UNKNOWN)
+        self._remember(path.place, visit, found.upstream_id)
+        reply, etag = _manifest_reply(found)
+        self._hot.keep(key, visit.snapshot.routing, reply, etag, found.good_for)
+        return _unless_matched(reply, etag, visit.request)
+
+    async def blob(self, path: BlobPath, visit: Visit) -> Reply | Problem | None:
+        """Answer, or stream the blob and return None; raise VregError when its body ends in the middle."""
+        asked = await self._candidates(path.place, visit, path.digest)
+        if visit.request.is_head or _matches(_etag(path.digest), visit.request):
+            size = await self._blobs.size(asked, path.digest)
+            if not isinstance(size, Found):
+                return problem_of(size, OciError.BLOB_UNKNOWN)
+            return _blob_head(path.digest, size.thing, visit.request)
+        async with self._blobs.open(asked, path.digest) as found:
+            if not isinstance(found, Found):
+                return problem_of(found, OciError.BLOB_UNKNOWN)
+            self._remember(path.place, visit, found.candidate.upstream.id)
+            return await _stream(path.digest, found.thing, visit)
+
+    async def tags(self, path: TagsPath, visit: Visit) -> Reply | Problem:
+        """Answer with one page of the list."""
+        page = page_of(visit.request.query)
+        if isinstance(page, Problem):
+            return page
+        upstreams = visit.snapshot.upstreams
+        asked = candidates(visit.registry, upstreams, self._catalogue, path.place.repository)
+        found = await self._tags.pull(asked)
+        if not isinstance(found, Found):
+            return problem_of(found, OciError.NAME_UNKNOWN)
+        names, link = page.cut(found.thing, path.place.name)
+        headers = [(b"link", link)] if link is not None else []
+        return json_reply(200, {"name": path.place.name, "tags": names}, headers)
+
+    def referrers(self, _path: ReferrersPath) -> Problem:
+        """Say that there is no such endpoint, so that clients look for the tag that stands in for it."""
+        return Problem(OciError.NAME_UNKNOWN, reason="referrers_unsupported")
+
+    async def _candidates(self, place: Place, visit: Visit, reference: Reference) -> Candidates:
+        """Return whom to ask. For a digest, whoever served the repository last comes first.
+
+        The bytes are the same wherever they come from, and he knows the name already.
+        """
+        registry = visit.registry
+        found = candidates(registry, visit.snapshot.upstreams, self._catalogue, place.repository)
+        if isinstance(reference, Digest) and len(found) > 1:
+            last = await self._servers.server_of(registry.id, place.repository.value)
+            return sorted(found, key=lambda each: _upstream_id(each) != last)
+        return found
+
+    def _remember(self, place: Place, visit: Visit, upstream_id: str) -> None:
+        self._servers.remember_server(visit.registry.id, place.repository.value, upstream_id)
+
+
+def _upstream_id(candidate: Candidate | Obstacle) -> str:
+    return candidate.upstream.id if isinstance(candidate, Candidate) else candidate.upstream_id
+
+
+async def _stream(digest: Digest, blob: HeldBlob, visit: Visit) -> Problem | None:
+    part = requested_part(visit.request.range, blob.size)
+    if isinstance(part, Unsatisfiable):
+        return Problem(OciError.RANGE_INVALID, content_range=f"bytes */{blob.size}")
+    wanted = part or Part(0, blob.size)
+    headers = _blob_headers(digest, wanted.stop - wanted.start)
+    if part is not None:
+        headers.append((b"content-range", part.content_range(blob.size)))
+    pieces = blob.chunks(wanted.start, wanted.stop)
+    await send_body(200 if part is None else 206, headers, pieces, visit.send, visit.receive)
+    return None
+
+
+def _blob_head(digest: Digest, size: int, request: Request) -> Reply:
+    if _matches(_etag(digest), request):
+        return Reply(304, [(b"etag", _etag(digest)), API_VERSION])
+    return Reply(200, _blob_headers(digest, size))
+
+
+def _blob_headers(digest: Digest, length: int) -> Headers:
+    return [
+        _BYTES,
+        (b"content-length", str(length).encode()),
+        (b"docker-content-digest", str(digest).encode()),
+        (b"etag", _etag(digest)),
+        _ACCEPTS_RANGES,
+        API_VERSION,
+    ]
+
+
+def _manifest_reply(served: Served) -> tuple[Reply, bytes]:
+    manifest = served.manifest
+    etag = _etag(manifest.digest)
+    headers: Headers = [
+        (b"content-type", manifest.media_type.encode("latin-1", "replace")),
+        (b"content-length", str(len(manifest.body)).encode()),
+        (b"docker-content-digest", str(manifest.digest).encode()),
+        (b"etag", etag),
+        API_VERSION,
+    ]
+    if served.is_stale:
+        headers.append(STALE)
+    return Reply(200, headers, manifest.body), etag
+
+
+def _unless_matched(reply: Reply, etag: bytes, request: Request) -> Reply:
+    if request.if_none_match is None or not _matches(etag, request):
+        return reply
+    return Reply(
+        304, [header for header in reply.headers if header[0] not in {b"content-length", b"content-type"}]
+    )
+
+
+def _matches(etag: bytes, request: Request) -> bool:
+    """Compare weakly, as RFC 9110 13.1.2 wants; an ETag of ours holds no comma."""
+    if request.if_none_match is None:
+        return False
+    given = {part.strip().removeprefix(b"W/") for part in request.if_none_match.split(b",")}
+    return etag in given or b"*" in given
+
+
+def _etag(digest: Digest) -> bytes:
+    return f'"{digest}"'.encode()

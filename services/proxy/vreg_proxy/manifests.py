@@ -1,0 +1,149 @@
+"""Pulling a manifest: own copies while they are good, otherwise the upstreams in their order."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Final
+
+from vreg_proxy.asking import ABSENCE_SECONDS, Asking, origin_of
+from vreg_proxy.cache import Origin, TagEntry
+from vreg_proxy.holdings import ManifestHoldings
+from vreg_proxy.resolution import Candidate, Obstacle
+from vreg_proxy.walk import Found, Given, Nowhere, Refusal, Stopped, walk
+from vreg_shared.clock import Clock
+from vreg_shared.oci.digest import Digest
+from vreg_shared.oci.reference import Reference, Tag
+from vreg_shared.provider import Verdict
+from vreg_shared.registry_client import Manifest, RegistryClient
+from vreg_shared.registry_client.single_flight import SingleFlight
+
+STALE_SECONDS: Final = 1.0
+"""How long a stale manifest is served from memory before its upstream is asked again."""
+FOR_EVER: Final = float("inf")
+
+
+@dataclass(frozen=True, slots=True)
+class Served:
+    """A manifest, and for how many seconds nobody need be asked about its reference again."""
+
+    manifest: Manifest
+    upstream_id: str
+    good_for: float
+    is_stale: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class _Held:
+    """A manifest as one upstream gives it now, and how many seconds of its tag's validity are left."""
+
+    manifest: Manifest
+    good_for: float
+
+
+_Answer = Given[_Held] | Refusal[_Held]
+
+
+class Manifests:
+    """Finds manifests. Questions about one reference of one upstream are asked once for all who wait."""
+
+    def __init__(self, holdings: ManifestHoldings, asking: Asking, clock: Clock) -> None:
+        self._holdings = holdings
+        self._asking = asking
+        self._clock = clock
+        self._questions: SingleFlight[tuple[Origin, Reference], _Answer] = SingleFlight()
+
+    async def pull(
+        self, candidates: Sequence[Candidate | Obstacle], reference: Reference
+    ) -> Served | Stopped | Nowhere:
+        """Return the manifest, or where the walk ended."""
+        if isinstance(reference, Digest):
+            held = await self._held(candidates, reference)
+            if held is not None:
+                return held
+        found = await walk(candidates, lambda candidate: self._ask(candidate, reference))
+        return _served(found) if isinstance(found, Found) else found
+
+    async def _held(self, candidates: Sequence[Candidate | Obstacle], digest: Digest) -> Served | None:
+        """Return our own copy. A digest means the same bytes for everyone who has a right to them."""
+        for candidate in candidates:
+            if isinstance(candidate, Candidate):
+                manifest = await self._holdings.manifest(origin_of(candidate), digest)
+                if manifest is not None:
+                    return Served(manifest, candidate.upstream.id, FOR_EVER)
+        return None
+
+    async def _ask(self, candidate: Candidate, reference: Reference) -> _Answer:
+        key = (origin_of(candidate), reference)
+        if isinstance(reference, Tag):
+            return await self._questions.run(key, lambda: self._by_tag(candidate, reference))
+        return await self._questions.run(key, lambda: self._by_digest(candidate, reference))
+
+    async def _by_digest(self, candidate: Candidate, digest: Digest) -> _Answer:
+        return await self._fetch(candidate, digest, None)
+
+    async def _by_tag(self, candidate: Candidate, tag: Tag) -> _Answer:
+        origin = origin_of(candidate)
+        valid = timedelta(seconds=candidate.upstream.tag_validity_seconds)
+        known = await self._holdings.tag(origin, tag.value, self._clock.now() - valid)
+        copy = await self._copy(origin, known)
+        if known is None or copy is None:
+            return await self._fetch(candidate, tag, None)
+        left = self._validity_left(candidate, known)
+        if left > 0:
+            return Given(_Held(copy, left))
+        return await self._revalidate(candidate, tag, copy)
+
+    async def _copy(self, origin: Origin, known: TagEntry | None) -> Manifest | None:
+        return await self._holdings.manifest(origin, known.digest) if known is not None else None
+
+    def _validity_left(self, candidate: Candidate, known: TagEntry) -> float:
+        """Return the seconds left; a check in the future, by a clock set back since, counts as just made."""
+        age = max(self._clock.now() - known.checked_at, timedelta())
+        return candidate.upstream.tag_validity_seconds - age.total_seconds()
+
+    async def _revalidate(self, candidate: Candidate, tag: Tag, copy: Manifest) -> _Answer:
+        """Ask by HEAD whether the tag still names our copy."""
+
+        async def current(client: RegistryClient) -> Digest | Verdict:
+            told = await client.head_manifest(candidate.repository, tag)
+            return told if isinstance(told, Verdict) else told.digest
+
+        digest = await self._asking.ask(candidate, f"tag {tag}", current, has_copy=True)
+        if isinstance(digest, Verdict):
+            return _not_given(digest, copy)
+        if digest == copy.digest:
+            return self._keep(candidate, tag, copy)
+        held = await self._holdings.manifest(origin_of(candidate), digest)
+        if held is not None:
+            return self._keep(candidate, tag, held)
+        return await self._fetch(candidate, tag, copy)
+
+    async def _fetch(self, candidate: Candidate, reference: Reference, copy: Manifest | None) -> _Answer:
+        async def given(client: RegistryClient) -> Manifest | Verdict:
+            return await client.get_manifest(candidate.repository, reference)
+
+        subject = f"{'tag' if isinstance(reference, Tag) else 'manifest'} {reference}"
+        manifest = await self._asking.ask(candidate, subject, given, has_copy=copy is not None)
+        if isinstance(manifest, Verdict):
+            return _not_given(manifest, copy)
+        await self._holdings.store_manifest(origin_of(candidate), manifest)
+        return self._keep(candidate, reference, manifest)
+
+    def _keep(self, candidate: Candidate, reference: Reference, manifest: Manifest) -> _Answer:
+        if isinstance(reference, Digest):
+            return Given(_Held(manifest, FOR_EVER))
+        now = self._clock.now()
+        self._holdings.point_tag(origin_of(candidate), reference.value, manifest.digest, now)
+        return Given(_Held(manifest, float(candidate.upstream.tag_validity_seconds)))
+
+
+def _not_given(verdict: Verdict, copy: Manifest | None) -> _Answer:
+    return Refusal(verdict, _Held(copy, STALE_SECONDS) if copy is not None else None)
+
+
+def _served(found: Found[_Held]) -> Served:
+    """Trust a tag that an earlier upstream lacked for less long: that one may come to have it."""
+    good_for = found.thing.good_for
+    if not found.is_first and good_for != FOR_EVER:
+        good_for = min(good_for, ABSENCE_SECONDS)
+    return Served(found.thing.manifest, found.candidate.upstream.id, good_for, found.is_stale)

@@ -1,0 +1,84 @@
+"""The proxy's settings, read once from the environment."""
+
+from datetime import timedelta
+from pathlib import Path
+from typing import Annotated, Self
+from urllib.parse import urlsplit
+
+from pydantic import Field, field_validator, model_validator
+
+from vreg_shared.settings import Listen, ServiceSettings
+
+_EVERYWHERE = frozenset({"0.0.0.0", "::", "*"})  # noqa: S104 - compared with, not bound to
+
+
+class ProxySettings(ServiceSettings):
+    """Settings of `python -m vreg_proxy`; names begin with VREG_."""
+
+    proxy_listen: Annotated[Listen, Field(description="Address to serve on, as host:port.")] = Listen(
+        "127.0.0.1:8500"
+    )
+    proxy_external_url: Annotated[
+        str | None,
+        Field(description="The URL clients reach the proxy by, as https://registry.example.com."),
+    ] = None
+    proxy_state: Annotated[Path, Field(description="Folder for signed records, kept over restarts.")]
+    proxy_cache: Annotated[Path, Field(description="Folder for cached content.")]
+    proxy_workers: Annotated[int, Field(description="Number of worker processes.", ge=1, le=256)] = 1
+    proxy_tls_certificate: Annotated[
+        Path | None, Field(description="PEM file of the listener's certificate chain.")
+    ] = None
+    proxy_tls_key: Annotated[Path | None, Field(description="PEM file of the certificate's key.")] = None
+    proxy_max_stale_auth: Annotated[
+        timedelta | None,
+        Field(
+            description="Seconds to let clients in by a configuration nobody confirms, while the bus is down;"
+            " unset means until their tokens expire.",
+            ge=timedelta(),
+        ),
+    ] = None
+
+    @field_validator("proxy_listen", mode="before")
+    @classmethod
+    def _address(cls, value: object) -> object:
+        return Listen.parse(value) if isinstance(value, str) else value
+
+    @field_validator("proxy_external_url")
+    @classmethod
+    def _origin(cls, value: str | None) -> str | None:
+        if value is None:
+            return None
+        parts = urlsplit(value)
+        if parts.scheme not in {"http", "https"} or not parts.hostname or parts.username is not None:
+            message = "write it as https://host or https://host:port"
+            raise ValueError(message)
+        if parts.path not in {"", "/"} or parts.query or parts.fragment or not value.isascii():
+            message = "write it without a path: clients expect /v2/ at the root"
+            raise ValueError(message)
+        return f"{parts.scheme}://{parts.netloc}".lower()
+
+    @field_validator("proxy_tls_certificate", "proxy_tls_key")
+    @classmethod
+    def _is_file(cls, path: Path | None) -> Path | None:
+        if path is not None and not path.is_file():
+            message = f"there is no file {path}"
+            raise ValueError(message)
+        return path
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> Self:
+        if (self.proxy_tls_certificate is None) != (self.proxy_tls_key is None):
+            message = "VREG_PROXY_TLS_CERTIFICATE and VREG_PROXY_TLS_KEY are set together or not at all"
+            raise ValueError(message)
+        if self.proxy_external_url is None and self.proxy_listen.host in _EVERYWHERE:
+            message = "VREG_PROXY_EXTERNAL_URL must be set when VREG_PROXY_LISTEN means every address"
+            raise ValueError(message)
+        return self
+
+    @property
+    def external_url(self) -> str:
+        """The URL in challenges: set by the operator, or where we listen; never taken from a request."""
+        if self.proxy_external_url is not None:
+            return self.proxy_external_url
+        scheme = "http" if self.proxy_tls_certificate is None else "https"
+        return f"{scheme}://{self.proxy_listen}"

@@ -1,0 +1,113 @@
+"""One registry client and one session for each upstream, made anew when its record changes."""
+
+import ssl
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+
+import aiohttp
+
+from vreg_proxy.credentials import LeasedCredentials, LeaseDesk
+from vreg_proxy.resolution import Candidate
+from vreg_shared.clock import Clock
+from vreg_shared.errors import VregError
+from vreg_shared.messages.upstream import UpstreamRecord
+from vreg_shared.provider import Answer, RegistryKind, Verdict
+from vreg_shared.registry_client import Credentials, FixedCredentials, RegistryClient, Target
+
+OpenSession = Callable[[Target, str | None], aiohttp.ClientSession]
+"""(target, private CA as PEM) to a session that may connect where this upstream needs to."""
+
+
+class UpstreamUnusableError(VregError):
+    """An upstream's own configuration keeps us from speaking to it; `verdict` says why."""
+
+    def __init__(self, verdict: Verdict) -> None:
+        super().__init__(f"the upstream cannot be spoken to: {verdict.reason}")
+        self.verdict = verdict
+
+
+@dataclass(slots=True)
+class _Open:
+    """A client in use by `users` requests. A retired one is closed when the last of them leaves."""
+
+    connection: tuple[object, ...]
+    client: RegistryClient
+    session: aiohttp.ClientSession
+    users: int = 0
+    retired: bool = field(default=False)
+
+
+class Upstreams:
+    """Lends clients. `open_session` decides where they may connect."""
+
+    def __init__(self, open_session: OpenSession, desk: LeaseDesk, clock: Clock) -> None:
+        self._open_session = open_session
+        self._desk = desk
+        self._clock = clock
+        self._open: dict[str, _Open] = {}
+        self._all: set[aiohttp.ClientSession] = set()
+
+    @asynccontextmanager
+    async def client(self, candidate: Candidate) -> AsyncIterator[RegistryClient]:
+        """Lend the client of an upstream as its record now is; raise UpstreamUnusableError."""
+        lent = await self._current(candidate)
+        lent.users += 1
+        try:
+            yield lent.client
+        finally:
+            lent.users -= 1
+            await self._close_if_done(lent)
+
+    async def close(self) -> None:
+        """Close every session, used or not."""
+        self._open.clear()
+        while self._all:
+            await self._all.pop().close()
+
+    async def _current(self, candidate: Candidate) -> _Open:
+        upstream = candidate.upstream
+        connection = _connection(upstream)
+        found = self._open.get(upstream.id)
+        if found is not None and found.connection == connection:
+            return found
+        made = self._make(upstream, candidate.kind, connection)
+        self._open[upstream.id] = made
+        if found is not None:
+            found.retired = True
+            await self._close_if_done(found)
+        return made
+
+    def _make(self, upstream: UpstreamRecord, kind: RegistryKind, connection: tuple[object, ...]) -> _Open:
+        target = Target(upstream.id, kind, upstream.host, upstream.token_realm)
+        try:
+            session = self._open_session(target, upstream.private_ca)
+        except ssl.SSLError as error:
+            raise UpstreamUnusableError(
+                Verdict(Answer.UNAVAILABLE, "private_ca_unreadable", detail=str(error))
+            ) from error
+        self._all.add(session)
+        client = RegistryClient(target, session, self._credentials(upstream, kind), self._clock)
+        return _Open(connection, client, session)
+
+    def _credentials(self, upstream: UpstreamRecord, kind: RegistryKind) -> Credentials:
+        if upstream.identity_id is None:
+            return FixedCredentials()
+        scope = kind.lease_scope(upstream.identity_id, upstream.host)
+        return LeasedCredentials(self._desk, upstream.id, scope, upstream.host)
+
+    async def _close_if_done(self, lent: _Open) -> None:
+        if lent.retired and not lent.users:
+            self._all.discard(lent.session)
+            await lent.session.close()
+
+
+def _connection(upstream: UpstreamRecord) -> tuple[object, ...]:
+    """Return what a client is made of: another value needs another client."""
+    return (
+        upstream.kind,
+        upstream.host,
+        upstream.identity_id,
+        upstream.token_realm,
+        upstream.private_ca,
+    )
