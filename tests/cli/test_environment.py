@@ -1,0 +1,70 @@
+from pathlib import Path
+
+import pytest
+
+from vreg_cli.environment import Addresses, service_environment, system_environment
+from vreg_cli.home import Home
+from vreg_shared.key_files import Service
+from vreg_shared.settings import Listen
+
+HOME = Home(Path("/home/vreg"))
+ADDRESSES = Addresses(Listen("127.0.0.1:1"), Listen("127.0.0.1:2"), Listen("127.0.0.1:3"))
+INHERITED = {
+    "PATH": "/bin",
+    "HTTPS_PROXY": "http://127.0.0.1:3128",
+    "no_proxy": "internal",
+    "VREG_CA_BUNDLE": "/ca.pem",
+    "VREG_LOG_LEVEL": "debug",
+    "VREG_EGRESS_ALLOWED_CIDRS": "10.0.0.0/8",
+    "VREG_DATABASE_URL": "postgresql+asyncpg://vreg:made-up@db/vreg",
+    "VREG_API_TLS_KEY": "/api.key",
+    "VREG_BROKER_ID": "b1",
+    "VREG_PROXY_EXTERNAL_URL": "https://registry.example.com",
+    "VREG_KEYS": "/elsewhere",
+    "AWS_SECRET_ACCESS_KEY": "made-up",
+    "PYTHONPATH": "/evil",
+}
+
+
+def environment(service: Service) -> dict[str, str]:
+    return service_environment(service, HOME, ADDRESSES, 2, INHERITED)
+
+
+@pytest.mark.parametrize("service", Service)
+def test_a_service_sees_its_own_key_folder_and_what_all_share(service: Service) -> None:
+    seen = environment(service)
+
+    assert seen["VREG_KEYS"] == f"/home/vreg/keys/{service.value}"
+    assert seen["VREG_PUBLIC_KEYS"] == "/home/vreg/keys/public"
+    assert seen["VREG_NATS_URL"] == "nats://127.0.0.1:3"
+    for name in ("PATH", "HTTPS_PROXY", "no_proxy", "VREG_CA_BUNDLE", "VREG_EGRESS_ALLOWED_CIDRS"):
+        assert seen[name] == INHERITED[name]
+
+
+@pytest.mark.parametrize("service", Service)
+def test_cloud_keys_and_foreign_modules_reach_nobody(service: Service) -> None:
+    assert environment(service).keys() & {"AWS_SECRET_ACCESS_KEY", "PYTHONPATH"} == set()
+
+
+@pytest.mark.parametrize(
+    ("name", "owner"),
+    [
+        ("VREG_DATABASE_URL", Service.API),
+        ("VREG_API_TLS_KEY", Service.API),
+        ("VREG_BROKER_ID", Service.TOKEN_BROKER),
+        ("VREG_PROXY_EXTERNAL_URL", Service.PROXY),
+    ],
+)
+def test_a_setting_reaches_its_owner_alone(name: str, owner: Service) -> None:
+    assert [service for service in Service if name in environment(service)] == [owner]
+
+
+def test_the_database_lies_in_the_home_unless_another_is_named() -> None:
+    seen = service_environment(Service.API, HOME, ADDRESSES, 2, {})
+
+    assert seen["VREG_DATABASE_URL"] == "sqlite+aiosqlite:////home/vreg/api/vreg.db"
+    assert environment(Service.API)["VREG_DATABASE_URL"] == INHERITED["VREG_DATABASE_URL"]
+
+
+def test_a_program_without_settings_of_ours_sees_none() -> None:
+    assert system_environment(INHERITED) == {"PATH": "/bin"}
