@@ -14,8 +14,6 @@ from vreg_proxy.cache.running_hash import RunningHash
 from vreg_proxy.cache.threads import in_thread
 from vreg_shared.registry_client.results import BlobInterruptedError
 
-Chunk = bytes | bytearray
-"""Nobody changes one after it was given out."""
 WITHHELD: Final = 64 * 1024
 """Bytes at the end of what a client asked for that wait for the digest."""
 LARGEST: Final = 1024 * 1024
@@ -54,7 +52,7 @@ class BlobReader:
         self._body = body
         self._room = room
         self._continued = continued
-        self._chunks: AsyncGenerator[Chunk, None] | None = None
+        self._chunks: AsyncGenerator[bytes, None] | None = None
         self._is_open = True
         room.readers += 1
 
@@ -81,7 +79,7 @@ class BlobReader:
         """
         return self._body.descriptor if isinstance(self._body.ending, Verified) else None
 
-    def chunks(self, start: int = 0, stop: int | None = None) -> AsyncIterator[Chunk]:
+    def chunks(self, start: int = 0, stop: int | None = None) -> AsyncIterator[bytes]:
         """Give the bytes from `start` up to `stop` (exclusive; the end when None); call it once.
 
         Raises BlobInterruptedError.
@@ -89,7 +87,7 @@ class BlobReader:
         self._chunks = self._read(start, self.size if stop is None else min(stop, self.size))
         return self._chunks
 
-    async def _read(self, cursor: int, stop: int) -> AsyncGenerator[Chunk, None]:
+    async def _read(self, cursor: int, stop: int) -> AsyncGenerator[bytes, None]:
         while not isinstance(self._body.ending, Unwritable):
             ceiling = self._ceiling(cursor, stop)
             if cursor < ceiling:
@@ -116,14 +114,15 @@ class BlobReader:
             case _:
                 return stop
 
-    async def _piece(self, cursor: int, ceiling: int) -> Chunk:
+    async def _piece(self, cursor: int, ceiling: int) -> bytes:
         """Read from the page cache at once, from a slow disk in a thread."""
         descriptor = self._body.descriptor
         length = min(self._room.chunk, ceiling - cursor)
         if descriptor is None:
             raise BlobInterruptedError("closed", cursor)
-        piece = read_cached(descriptor, length, cursor)
-        if not piece:
+        if is_in_memory(descriptor, length, cursor):
+            piece = os.pread(descriptor, length, cursor)
+        else:
             piece = await in_thread(self._room.executor, os.pread, descriptor, length, cursor)
         if not piece:
             raise BlobInterruptedError("truncated", cursor)
@@ -131,9 +130,9 @@ class BlobReader:
 
     async def _on_our_own(
         self, unwritable: Unwritable, cursor: int, stop: int
-    ) -> AsyncGenerator[Chunk, None]:
+    ) -> AsyncGenerator[bytes, None]:
         """Go on without the disk: what it took first, then the upstream, one piece late until proved."""
-        held: Chunk = b""
+        held = b""
         hasher = unwritable.hasher.copy()
         while cursor < min(stop, unwritable.position):
             if held:
@@ -165,13 +164,13 @@ class BlobReader:
             await in_thread(self._room.executor, hasher.update, chunk)
 
 
-def read_cached(descriptor: int, length: int, offset: int) -> Chunk:
-    """Return bytes that are in memory already, fewer than asked for or none where the disk would be slow."""
-    buffer = bytearray(length)
+def is_in_memory(descriptor: int, length: int, offset: int) -> bool:
+    """Whether the page cache has the ends of a stretch, so that reading it will hardly wait for a disk."""
+    probe = bytearray(1)
     try:
-        count = os.preadv(descriptor, [buffer], offset, os.RWF_NOWAIT)
+        return all(
+            os.preadv(descriptor, [probe], position, os.RWF_NOWAIT)
+            for position in (offset, offset + length - 1)
+        )
     except OSError:
-        return b""
-    if count < length:
-        del buffer[count:]
-    return buffer
+        return False
