@@ -51,11 +51,12 @@ class RecordFollower:
     remembered, so that an older record cannot bring the key back.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - what to follow, whom to believe and whom to tell
         self,
         bus: Follows,
         bucket: str,
         key_filter: str,
+        *,
         verify: Verify,
         on_record: OnRecord,
         on_synced: Callable[[], Awaitable[None]] | None = None,
@@ -113,9 +114,7 @@ class RecordFollower:
         except RecordRejectedError as error:
             accepted = False
             self.rejected += 1
-            _log.error(  # noqa: TRY400 - the text says it all; a stack would say nothing
-                "record rejected", bucket=self._bucket, key=key, origin=origin, reason=str(error)
-            )
+            _log.error("record rejected", bucket=self._bucket, key=key, origin=origin, reason=str(error))
         self._settled[key] = digest
         return accepted
 

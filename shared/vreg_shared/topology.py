@@ -235,8 +235,8 @@ def nats_configuration(  # noqa: PLR0913 - a server has this many sides
 
 
 def _file_store_bytes() -> int:
-    """All that may be stored, and a half more for what is being rewritten."""
-    return sum(declared.max_bytes for declared in (*BUCKETS, *STREAMS)) * 3 // 2
+    """Twice what may be stored: limits can be raised later, and the server reserves before it frees."""
+    return sum(declared.max_bytes for declared in (*BUCKETS, *STREAMS)) * 2
 
 
 def _user(service: Service, nkey: str) -> str:

@@ -1,6 +1,7 @@
 """A real nats-server with vreg's own configuration and permissions, in a temporary folder."""
 
 import asyncio
+import json
 import os
 import shutil
 import signal
@@ -12,7 +13,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
+import nats
 import nkeys
+from nats.aio.client import Client
 
 from tests.support.wait import eventually
 from vreg_shared.bus import Bus
@@ -49,6 +52,7 @@ class NatsServer:
         self.log = home / "nats.log"
         self.port = _free_port()
         self.nkeys = {service: UserNkey.generate() for service in Service}
+        self.operator = UserNkey.generate()
         self._extra_arguments = extra_arguments
         self._process: asyncio.subprocess.Process | None = None
 
@@ -68,6 +72,8 @@ class NatsServer:
         self.home.mkdir(parents=True, exist_ok=True)
         public = {service: [nkey.public] for service, nkey in self.nkeys.items()}
         text = nats_configuration(port=self.port, store=self.store, nkeys=public)
+        operator = f'  users: [\n    {{ nkey: "{self.operator.public}" }}'
+        text = text.replace("  users: [", operator)
         (self.home / "nats.conf").write_text(text)
 
     async def start(self) -> None:
@@ -121,6 +127,29 @@ class NatsServer:
                 await bus.ensure_bucket(bucket.name)
             for stream in STREAMS:
                 await bus.ensure_stream(stream.name)
+
+    @asynccontextmanager
+    async def as_operator(self) -> AsyncIterator[Client]:
+        """Sign in as somebody who may do everything, as whoever runs the server can."""
+        client = await nats.connect(
+            self.url, nkeys_seed_str=self.operator.seed.reveal(), allow_reconnect=False
+        )
+        try:
+            yield client
+        finally:
+            await client.close()
+
+    async def stream_state(self, stream: str, name: str) -> int:
+        """Return a number of a stream's state, such as `messages` or `consumer_count`."""
+        async with self.as_operator() as operator:
+            answer = await operator.request(f"$JS.API.STREAM.INFO.{stream}", timeout=5)
+            number: int = json.loads(answer.data)["state"][name]
+            return number
+
+    async def delete_stream(self, stream: str) -> None:
+        """Lose one stream while everybody stays connected."""
+        async with self.as_operator() as operator:
+            await operator.request(f"$JS.API.STREAM.DELETE.{stream}", timeout=5)
 
     def _signal(self, number: signal.Signals) -> None:
         assert self._process is not None, "the server was never started"

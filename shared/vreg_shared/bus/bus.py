@@ -14,6 +14,7 @@ from vreg_shared.bus.backoff import delays
 from vreg_shared.bus.errors import (
     BusError,
     BusPermissionError,
+    BusRefusedError,
     BusUnavailableError,
     NoResponderError,
     RequestFailedError,
@@ -21,6 +22,7 @@ from vreg_shared.bus.errors import (
 from vreg_shared.bus.follow import Entry, follow_once
 from vreg_shared.bus.respond import ERROR_HEADER, respond_once
 from vreg_shared.bus.session import Address, Session
+from vreg_shared.bus.tasks import owned_tasks
 from vreg_shared.secret import Secret
 from vreg_shared.topology import Bucket, Stream, stored
 
@@ -52,12 +54,12 @@ class Bus:
         self._owned: dict[str, Bucket | Stream] = {}
         self._on_connected: list[Callable[[], Awaitable[None]]] = []
         self._missing = asyncio.Event()
-        self._group = asyncio.TaskGroup()
+        self._tasks = owned_tasks()
         self._running: asyncio.Task[None] | None = None
 
     async def __aenter__(self) -> Self:
-        await self._group.__aenter__()
-        self._running = self._group.create_task(self.run())
+        group = await self._tasks.__aenter__()
+        self._running = group.create_task(self.run())
         return self
 
     async def __aexit__(
@@ -65,7 +67,7 @@ class Bus:
     ) -> None:
         if self._running is not None:
             self._running.cancel()
-        await self._group.__aexit__(kind, error, trace)
+        await self._tasks.__aexit__(kind, error, trace)
 
     @property
     def connected(self) -> bool:
@@ -137,9 +139,8 @@ class Bus:
                     await asyncio.sleep(delay)
         except TimeoutError:
             pass
-        raise BusUnavailableError(
-            f"{what} was not acknowledged within {deadline:g} s; is the bus up?"
-        ) from failure
+        why = failure or "no connection to the bus"
+        raise BusUnavailableError(f"{what} was not answered within {deadline:g} s: {why}") from failure
 
     async def request(self, subject: str, payload: bytes, *, deadline: float) -> bytes:
         """Ask once; raise BusUnavailableError, NoResponderError, RequestFailedError, BusPermissionError."""
@@ -234,7 +235,7 @@ class Bus:
     async def _serve(self, session: Session) -> None:
         self._session = session
         with session.on_loss(self._connected.clear):
-            async with asyncio.TaskGroup() as group:
+            async with owned_tasks() as group:
                 preparing = group.create_task(self._prepare(session))
                 await session.wait_lost()
                 preparing.cancel()
@@ -262,8 +263,9 @@ class Bus:
         for declared in tuple(self._owned.values()):
             try:
                 await jetstream.create_stream(session, declared.configuration())
-            except BusPermissionError as error:
-                _log.warning("bus stream left to its creator", stream=declared.stream, reason=str(error))
+            except (BusPermissionError, BusRefusedError) as error:
+                # Trying again would not help, and what is there may well serve.
+                _log.error("bus stream left as it is", stream=declared.stream, reason=str(error))
 
     def _announce(self, session: Session) -> None:
         if not self.connected and not session.lost.is_set():

@@ -8,6 +8,7 @@ import structlog
 
 from vreg_shared.bus.errors import BusError, RequestFailedError
 from vreg_shared.bus.session import Message, Session
+from vreg_shared.bus.tasks import owned_tasks
 from vreg_shared.errors import VregError
 from vreg_shared.topology import INBOX_ROOT
 
@@ -21,7 +22,7 @@ async def respond_once(
 ) -> None:
     """Answer until the connection is lost; raise BusPermissionError if we may not listen."""
     tasks: set[asyncio.Task[None]] = set()
-    async with asyncio.TaskGroup() as group:
+    async with owned_tasks() as group:
 
         def receive(message: Message) -> None:
             if not message.reply.startswith(f"{INBOX_ROOT}."):

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import Final, Self
 
 import nats.errors
+import nkeys
 import structlog
 from nats.aio.client import Client
 from nats.aio.msg import Msg
@@ -44,6 +45,17 @@ class Address:
     name: str
     inbox_prefix: str
     tls: ssl.SSLContext | None = None
+
+    def __post_init__(self) -> None:
+        """Raise BusPermissionError for a seed that nobody can sign in with."""
+        if self.nkey_seed is None:
+            return
+        try:
+            nkeys.from_seed(bytearray(self.nkey_seed.reveal().encode())).wipe()
+        except (nkeys.NkeysError, ValueError) as error:
+            raise BusPermissionError(
+                "the nkey seed is not one: `vreg up` makes it, or let VREG_KEYS name its folder"
+            ) from error
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,6 +165,9 @@ class Session:
         """Send without knowing whether it arrives."""
         if self.lost.is_set():
             raise BusUnavailableError("the connection to the bus is lost")
+        if len(payload) + _size(headers) > self._client.max_payload:
+            # The client counts the payload alone, and the server hangs up on whoever sends more.
+            raise BusRefusedError(f"{subject}: {len(payload)} bytes are more than the bus carries")
         with _translated(subject):
             async with asyncio.timeout(_CONNECT_SECONDS):
                 await self._client.publish(subject, payload, reply, dict(headers) if headers else None)
@@ -191,8 +206,10 @@ class Session:
         with _translated(subject):
             async with asyncio.timeout(_CONNECT_SECONDS):
                 subscribed = await self._client.subscribe(subject, queue, receive)
-                # A refusal is sent before the answer to the flush.
-                await self._client.flush(_CONNECT_SECONDS)
+                # A refusal comes before the answer to a flush. The client sends the first flush ahead of
+                # what it has buffered, so only the second is surely behind our subscription.
+                for _ in range(2):
+                    await self._client.flush(_CONNECT_SECONDS)
                 _pass_cancellation()
         if subject.lower() in self._refused_subscriptions:
             raise BusPermissionError(f"this service may not listen on {subject}")
@@ -239,6 +256,15 @@ class Session:
         for subject, answer in tuple(self._calls.values()):
             if concerns(subject) and not answer.done():
                 answer.set_exception(error(subject))
+
+
+def _size(headers: Mapping[str, str] | None) -> int:
+    """Return the bytes that headers take on the wire: a line each, a first line and an empty one."""
+    if not headers:
+        return 0
+    return sum(len(f"{name}: {value}\r\n".encode()) for name, value in headers.items()) + len(
+        "NATS/1.0\r\n\r\n"
+    )
 
 
 def _message(msg: Msg) -> Message:

@@ -1,0 +1,329 @@
+"""The bus through its own door, on a real server with the real permissions."""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+
+from tests.support.nats_server import NatsServer, running_nats_server
+from tests.support.wait import eventually
+from vreg_shared.bus import (
+    Bus,
+    BusPermissionError,
+    BusRefusedError,
+    BusUnavailableError,
+    Entry,
+    NoResponderError,
+    RequestFailedError,
+)
+from vreg_shared.errors import VregError
+from vreg_shared.key_files import Service
+from vreg_shared.secret import Secret
+from vreg_shared.topology import MAX_PAYLOAD_BYTES, inbox_prefix
+
+API, BROKER, PROXY = Service.API, Service.TOKEN_BROKER, Service.PROXY
+
+
+class Reader:
+    """Remembers what it was handed."""
+
+    def __init__(self) -> None:
+        self.values: dict[str, bytes] = {}
+        self.snapshots = 0
+
+    async def on_entry(self, entry: Entry) -> None:
+        self.values[entry.key] = entry.value
+
+    async def on_synced(self) -> None:
+        self.snapshots += 1
+
+
+@asynccontextmanager
+async def in_background(*work: Awaitable[None]) -> AsyncIterator[None]:
+    async with asyncio.TaskGroup() as group:
+        tasks = [group.create_task(_run(each)) for each in work]
+        yield
+        for task in tasks:
+            task.cancel()
+
+
+async def _run(work: Awaitable[None]) -> None:
+    await work
+
+
+@asynccontextmanager
+async def answering(
+    bus: Bus, handler: Callable[[bytes], Awaitable[bytes]], asker: Bus, deadline: float = 30
+) -> AsyncIterator[None]:
+    """Have `bus` answer refresh requests, and return once it does."""
+
+    async def answered() -> bool:
+        try:
+            await asker.request("vreg.broker.refresh", b"ready?", deadline=1)
+        except NoResponderError:
+            return False
+        except (BusUnavailableError, RequestFailedError):
+            return True
+        return True
+
+    async with in_background(bus.respond("vreg.broker.refresh", handler, "broker", deadline=deadline)):
+        await eventually(answered)
+        yield
+
+
+@pytest.fixture
+async def server(tmp_path: Path) -> AsyncIterator[NatsServer]:
+    async with running_nats_server(tmp_path) as running:
+        yield running
+
+
+@pytest.fixture
+async def api(server: NatsServer) -> AsyncIterator[Bus]:
+    async with server.bus(API) as bus:
+        yield bus
+
+
+@pytest.fixture
+async def broker(server: NatsServer) -> AsyncIterator[Bus]:
+    async with server.bus(BROKER) as bus:
+        yield bus
+
+
+@pytest.fixture
+async def proxy(server: NatsServer) -> AsyncIterator[Bus]:
+    async with server.bus(PROXY) as bus:
+        yield bus
+
+
+async def test_a_value_put_is_read_back_and_an_unknown_key_is_none(api: Bus, broker: Bus) -> None:
+    await api.put("vreg_config", "upstream.1", b"one")
+    await api.put("vreg_config", "upstream.1", b"two")
+    assert await broker.get("vreg_config", "upstream.1") == b"two"
+    assert await broker.get("vreg_config", "upstream.2") is None
+
+
+async def test_a_follower_gets_a_snapshot_then_changes_of_its_keys_alone(api: Bus, proxy: Bus) -> None:
+    reader = Reader()
+    await api.put("vreg_config", "upstream.1", b"one")
+    await api.put("vreg_config", "registry.1", b"another noun")
+    async with in_background(proxy.follow("vreg_config", "upstream.*", reader.on_entry, reader.on_synced)):
+        await eventually(lambda: reader.snapshots == 1)
+        assert reader.values == {"upstream.1": b"one"}
+        await api.put("vreg_config", "upstream.2", b"two")
+        await eventually(lambda: reader.values == {"upstream.1": b"one", "upstream.2": b"two"})
+    assert reader.snapshots == 1
+
+
+async def test_an_empty_bucket_is_synced_too(proxy: Bus) -> None:
+    reader = Reader()
+    async with in_background(proxy.follow("vreg_config", "upstream.*", reader.on_entry, reader.on_synced)):
+        await eventually(lambda: reader.snapshots == 1)
+    assert reader.values == {}
+
+
+async def test_a_slow_follower_gets_the_latest_value_and_is_not_cut_off(api: Bus, proxy: Bus) -> None:
+    handed_over: list[bytes] = []
+    gate = asyncio.Event()
+
+    async def slowly(entry: Entry) -> None:
+        handed_over.append(entry.value)
+        await gate.wait()
+
+    async with in_background(proxy.follow("vreg_config", "upstream.*", slowly)):
+        await api.put("vreg_config", "upstream.1", b"first")
+        await eventually(lambda: handed_over == [b"first"])
+        for number in range(500):
+            await api.put("vreg_config", "upstream.1", str(number).encode())
+        gate.set()
+        await eventually(lambda: handed_over[-1] == b"499")
+    assert len(handed_over) < 100
+
+
+async def test_large_values_by_the_hundred_are_followed_under_flow_control(api: Bus, proxy: Bus) -> None:
+    reader = Reader()
+    value = b"x" * 200_000
+    for number in range(300):
+        await api.put("vreg_config", f"upstream.{number}", value)
+    async with in_background(proxy.follow("vreg_config", "upstream.*", reader.on_entry, reader.on_synced)):
+        await eventually(lambda: reader.snapshots, deadline=20)
+    assert len(reader.values) == 300
+    assert reader.snapshots == 1
+
+
+async def test_what_a_follower_raises_is_raised_to_its_owner(api: Bus, proxy: Bus) -> None:
+    async def fail(_: Entry) -> None:
+        raise ValueError("a bug")
+
+    await api.put("vreg_config", "upstream.1", b"one")
+    with pytest.raises(ValueError, match="a bug"):
+        await proxy.follow("vreg_config", "upstream.*", fail)
+
+
+@pytest.mark.parametrize("key", ["", "a b", "a.", ".a", "a..b", "a.*", ">", "a\r\nb", "ü"])
+async def test_a_key_that_is_not_plain_is_refused(api: Bus, key: str) -> None:
+    with pytest.raises(BusRefusedError, match="cannot be a key"):
+        await api.put("vreg_config", key, b"")
+    with pytest.raises(BusRefusedError, match="cannot be a key"):
+        await api.get("vreg_config", key)
+
+
+async def test_a_value_too_large_is_refused_and_the_connection_stays(
+    api: Bus, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for size in (MAX_PAYLOAD_BYTES, MAX_PAYLOAD_BYTES + 1, MAX_PAYLOAD_BYTES * 3):
+        with pytest.raises(BusRefusedError, match="more than the bus carries"):
+            await api.put("vreg_config", "upstream.1", b"x" * size)
+    await api.put("vreg_config", "upstream.1", b"x" * (MAX_PAYLOAD_BYTES - 1024))
+    assert "bus connection lost" not in capsys.readouterr().out
+
+
+async def test_a_request_is_answered_by_its_responder(broker: Bus, proxy: Bus) -> None:
+    async def answer(payload: bytes) -> bytes:
+        return payload.upper()
+
+    async with answering(broker, answer, proxy):
+        replies = await asyncio.gather(
+            *(proxy.request("vreg.broker.refresh", b"r%d" % n, deadline=5) for n in range(100))
+        )
+    assert replies == [b"R%d" % n for n in range(100)]
+
+
+async def test_a_request_that_nobody_serves_fails_at_once_as_such(proxy: Bus) -> None:
+    with pytest.raises(NoResponderError, match=r"vreg\.broker\.refresh"):
+        await proxy.request("vreg.broker.refresh", b"", deadline=60)
+
+
+async def test_a_handlers_failure_reaches_the_asker_without_its_inner_text(broker: Bus, proxy: Bus) -> None:
+    async def fail(payload: bytes) -> bytes:
+        if payload == b"ours":
+            raise VregError("the role may not be assumed")
+        raise ValueError("hunter2")
+
+    async with answering(broker, fail, proxy):
+        with pytest.raises(RequestFailedError, match="the role may not be assumed"):
+            await proxy.request("vreg.broker.refresh", b"ours", deadline=5)
+        with pytest.raises(RequestFailedError, match="internal error") as caught:
+            await proxy.request("vreg.broker.refresh", b"bug", deadline=5)
+    assert "hunter2" not in str(caught.value)
+
+
+async def test_a_handler_that_takes_too_long_is_ended_and_the_asker_told(broker: Bus, proxy: Bus) -> None:
+    ended = asyncio.Event()
+
+    async def hang(_: bytes) -> bytes:
+        try:
+            await asyncio.Event().wait()
+        finally:
+            ended.set()
+        return b""
+
+    async with answering(broker, hang, proxy, deadline=0.2):
+        with pytest.raises(RequestFailedError, match="no answer within"):
+            await proxy.request("vreg.broker.refresh", b"", deadline=5)
+    assert ended.is_set()
+
+
+async def test_the_asker_gives_up_at_its_own_deadline(broker: Bus, proxy: Bus) -> None:
+    async def hang(_: bytes) -> bytes:
+        await asyncio.Event().wait()
+        return b""
+
+    async with answering(broker, hang, proxy):
+        with pytest.raises(BusUnavailableError, match="within"):
+            await proxy.request("vreg.broker.refresh", b"", deadline=0.2)
+
+
+async def test_more_requests_than_can_be_worked_on_are_told_so(broker: Bus, proxy: Bus) -> None:
+    gate = asyncio.Event()
+
+    async def wait(payload: bytes) -> bytes:
+        if payload != b"ready?":
+            await gate.wait()
+        return b"done"
+
+    async with answering(broker, wait, proxy):
+        asked = [
+            asyncio.create_task(proxy.request("vreg.broker.refresh", b"", deadline=20)) for _ in range(300)
+        ]
+        await eventually(lambda: sum(task.done() for task in asked) == 300 - 256)
+        gate.set()
+        outcomes = await asyncio.gather(*asked, return_exceptions=True)
+    refused = [outcome for outcome in outcomes if isinstance(outcome, RequestFailedError)]
+    assert len(refused) == 300 - 256
+    assert outcomes.count(b"done") == 256
+
+
+async def test_an_answer_is_never_written_where_the_asker_points(
+    server: NatsServer, broker: Bus, proxy: Bus
+) -> None:
+    calls = 0
+
+    async def answer(_: bytes) -> bytes:
+        nonlocal calls
+        calls += 1
+        return b"forged"
+
+    await broker.put("vreg_leases", "lease.1", b"true")
+    async with answering(broker, answer, proxy), server.as_operator() as operator:
+        before = calls
+        await operator.publish("vreg.broker.refresh", b"", reply="$KV.vreg_leases.lease.1")
+        await operator.flush()
+        await proxy.request("vreg.broker.refresh", b"", deadline=5)
+    assert calls == before + 1
+    assert await broker.get("vreg_leases", "lease.1") == b"true"
+
+
+async def test_an_audit_event_published_twice_under_one_id_is_stored_once(
+    api: Bus, server: NatsServer
+) -> None:
+    for _ in range(3):
+        await api.publish("vreg.audit.api.x", b"fact", message_id="one")
+    assert await server.stream_state("VREG_AUDIT", "messages") == 1
+
+
+async def test_the_same_value_may_be_put_again_and_counts_as_a_change(api: Bus, proxy: Bus) -> None:
+    values: list[bytes] = []
+
+    async def on_entry(entry: Entry) -> None:
+        values.append(entry.value)
+
+    async with in_background(proxy.follow("vreg_config", "upstream.*", on_entry)):
+        for number, value in enumerate((b"a", b"b", b"a")):
+            await api.put("vreg_config", "upstream.1", value)
+            await eventually(lambda wanted=number + 1: len(values) == wanted)
+    assert values == [b"a", b"b", b"a"]
+
+
+async def test_a_wrong_nkey_is_never_connected_and_says_why(
+    server: NatsServer, capsys: pytest.CaptureFixture[str]
+) -> None:
+    stranger = NatsServer(server.home / "other").nkeys[API].seed
+    async with Bus(server.url, stranger, "stranger", inbox_prefix(API)) as bus:
+        with pytest.raises(BusUnavailableError):
+            await bus.put("vreg_config", "upstream.1", b"", deadline=0.5)
+        assert not bus.connected
+    assert "does not know this service's nkey" in capsys.readouterr().out
+
+
+def test_a_seed_that_is_none_is_refused_before_anything_starts() -> None:
+    with pytest.raises(BusPermissionError, match="nkey"):
+        Bus("nats://127.0.0.1:1", Secret("nonsense"), "x", "vreg.inbox.api")
+
+
+async def test_what_the_body_raises_comes_out_as_itself(server: NatsServer) -> None:
+    with pytest.raises(ValueError, match="mine"):
+        async with server.bus(API):
+            raise ValueError("mine")
+
+
+async def test_a_callback_that_fails_by_a_bug_ends_the_body_too(server: NatsServer) -> None:
+    async def fail() -> None:
+        raise ValueError("a bug")
+
+    bus = server.bus(API)
+    bus.on_connected(fail)
+    with pytest.raises(ValueError, match="a bug"):
+        async with bus:
+            await asyncio.Event().wait()
