@@ -1,0 +1,60 @@
+"""What a test holds in its hand: addresses and controls of an emulated world."""
+
+from collections.abc import AsyncIterator, Mapping
+from contextlib import AbstractContextManager, asynccontextmanager
+from pathlib import Path
+
+from tests.clouds.aws.control import AwsControl
+from tests.clouds.content import ContentStore
+from tests.clouds.faults import Faults
+from tests.clouds.gateway import Gateway
+from tests.clouds.hosting import connected, in_a_process, on_a_thread
+from tests.clouds.images import EcrRepository
+from tests.clouds.registries import Registries, RunningRegistry
+from tests.clouds.remote import Call, remote
+from tests.clouds.request_log import RequestLog
+from tests.clouds.world import Addresses
+
+
+class Clouds:
+    """Controls may be called from anywhere, also while the world is under load; they block for a moment."""
+
+    def __init__(self, addresses: Addresses, call: Call) -> None:
+        self.gateway_url = addresses.gateway_url
+        self.ca_bundle = addresses.ca_bundle
+        self.content = ContentStore(addresses.content)
+        self.aws = remote(AwsControl, "aws", call)
+        self.faults = remote(Faults, "faults", call)
+        self.log = remote(RequestLog, "log", call)
+        self.gateway = remote(Gateway, "gateway", call)
+        self.registries = remote(Registries, "registries", call)
+
+    @property
+    def environment(self) -> Mapping[str, str]:
+        """Settings that lead vreg, SDKs and other programs through the gateway."""
+        return {
+            "HTTPS_PROXY": self.gateway_url,
+            "NO_PROXY": "127.0.0.1,localhost",
+            "VREG_CA_BUNDLE": str(self.ca_bundle),
+        }
+
+    def ecr(self, account: str, region: str, name: str, *, readers: tuple[str, ...] = ()) -> EcrRepository:
+        """Make an ECR repository to push to; one that exists gets these readers."""
+        self.aws.add_repository(account, region, name, readers=readers)
+        return EcrRepository(self.aws, self.content, account, region, name)
+
+    def registry(self, host: str = "registry.example.test", *, is_protected: bool = False) -> RunningRegistry:
+        """Start a real docker-registry, reachable as `host` behind the gateway."""
+        return self.registries.start(host, is_protected=is_protected)
+
+
+@asynccontextmanager
+async def clouds(folder: Path, *, is_separate: bool = False) -> AsyncIterator[Clouds]:
+    """Run a world in `folder`: on a thread, or, when it shall not share an interpreter, in a process."""
+    with in_a_process(folder) if is_separate else on_a_thread(folder) as (addresses, call):
+        yield Clouds(addresses, call)
+
+
+def running_clouds(folder: Path) -> AbstractContextManager[tuple[Addresses, Call]]:
+    """Connect to a world that somebody else runs in `folder`; make a `Clouds` of what it yields."""
+    return connected(folder)
