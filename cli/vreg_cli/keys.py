@@ -59,9 +59,8 @@ def _private_paths(home: Home, service: Service) -> list[Path]:
 
 def _make_private_keys(home: Home, service: Service) -> None:
     folder = home.key_folder(service)
-    folder.path.mkdir(_PRIVATE_FOLDER, parents=True, exist_ok=True)
     for each in (home.keys, folder.path):
-        each.chmod(_PRIVATE_FOLDER)
+        each.mkdir(_PRIVATE_FOLDER, exist_ok=True)
     _write(folder.signing_key_path, SigningKey.generate().to_pem(), 0o600)
     if service in SEALED_FOR:
         _write(folder.sealing_key_path, SealingKey.generate().to_pem(), 0o600)
