@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from tests.support.clock import ManualClock
 from tests.support.fake_registry import FakeRegistry
@@ -47,6 +47,10 @@ class FakeBroker:
         if self.answer is None:
             raise BrokerUnavailableError("the bus is down")
         return self.answer(request)
+
+
+class Asgi(Protocol):
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None: ...  # noqa: ANN401 - ASGI's
 
 
 @dataclass(frozen=True)
@@ -111,7 +115,7 @@ class ProxyWorld:
         return SignedRecord(key, version, deleted, body)
 
     async def upstream(
-        self, identifier: str, registry: FakeRegistry | None = None, **fields: Any
+        self, identifier: str, registry: FakeRegistry | None = None, **fields: object
     ) -> FakeServer:
         """Start an upstream and publish its record; `server.seen` tells what it was asked."""
         server: FakeServer = await self.open_upstream(registry or FakeRegistry())
@@ -123,19 +127,19 @@ class ProxyWorld:
                 kind="oci",
                 host=server.authority,
                 private_ca=CA_PEM,
-                **fields,
+                **fields,  # type: ignore[arg-type]
             ),
         )
         return server
 
-    def registry(self, slug: str, *upstreams: str | MembershipRecord, **fields: Any) -> None:
+    def registry(self, slug: str, *upstreams: str | MembershipRecord, **fields: object) -> None:
         """Publish a registry over these upstreams, in order."""
         memberships = tuple(
             MembershipRecord(upstream_id=each) if isinstance(each, str) else each for each in upstreams
         )
         self.put("registry", RegistryRecord(id=f"id-{slug}", slug=slug, memberships=memberships, **fields))
 
-    def access(self, access_id: str = ACCESS_ID, **fields: Any) -> Secret:
+    def access(self, access_id: str = ACCESS_ID, **fields: object) -> Secret:
         """Publish an access token and return it."""
         token = new_token(access_id)
         self.put(
@@ -149,7 +153,7 @@ class ProxyWorld:
         )
         return token
 
-    async def get(
+    async def get(  # noqa: PLR0913 - a request has this many sides
         self,
         path: str,
         token: Secret | None = None,
@@ -173,7 +177,7 @@ def basic(user: str, token: Secret) -> str:
 
 
 async def ask(
-    app: Any, path: str, method: str = "GET", query: str = "", headers: Mapping[str, str] | None = None
+    app: Asgi, path: str, method: str = "GET", query: str = "", headers: Mapping[str, str] | None = None
 ) -> Answer:
     """Send one ASGI request; a body shorter than its Content-Length is not complete."""
     scope = {

@@ -1,6 +1,5 @@
 """One registry client and one session for each upstream, made anew when its record changes."""
 
-import ssl
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -10,6 +9,7 @@ import aiohttp
 from vreg_proxy.credentials import LeasedCredentials, LeaseDesk
 from vreg_proxy.resolution import Candidate
 from vreg_shared.clock import Clock
+from vreg_shared.egress import EgressRefusedError, InvalidAuthorityError
 from vreg_shared.errors import VregError
 from vreg_shared.messages.upstream import UpstreamRecord
 from vreg_shared.provider import Answer, RegistryKind, Verdict
@@ -82,9 +82,13 @@ class Upstreams:
         target = Target(upstream.id, kind, upstream.host, upstream.token_realm)
         try:
             session = self._open_session(target, upstream.private_ca)
-        except ssl.SSLError as error:
+        except InvalidAuthorityError as error:
             raise UpstreamUnusableError(
                 Verdict(Answer.UNAVAILABLE, "private_ca_unreadable", detail=str(error))
+            ) from error
+        except EgressRefusedError as error:
+            raise UpstreamUnusableError(
+                Verdict(Answer.UNAVAILABLE, "egress_refused", detail=str(error))
             ) from error
         self._all.add(session)
         client = RegistryClient(target, session, self._credentials(upstream, kind), self._clock)

@@ -22,6 +22,8 @@ from vreg_shared.messages.registry import RegistryRecord
 from vreg_shared.oci.digest import Digest
 from vreg_shared.oci.errors import OciError
 from vreg_shared.oci.reference import Reference
+from vreg_shared.provider import Answer, Verdict
+from vreg_shared.registry_client import BlobInterruptedError
 
 STALE: Final = (b"warning", b'110 vreg "Response is Stale"')
 _BYTES: Final = (b"content-type", b"application/octet-stream")
@@ -127,7 +129,11 @@ class Endpoints:
             if not isinstance(found, Found):
                 return problem_of(found, OciError.BLOB_UNKNOWN)
             self._remember(path.place, visit, found.candidate.upstream.id)
-            return await _stream(path.digest, found.thing, visit)
+            try:
+                return await _stream(path.digest, found.thing, visit)
+            except BlobInterruptedError as error:
+                verdict = Verdict(Answer.UNAVAILABLE, error.reason, detail=str(error))
+                return problem_of(Stopped(found.candidate.upstream.id, verdict), OciError.BLOB_UNKNOWN)
 
     async def tags(self, path: TagsPath, visit: Visit) -> Reply | Problem:
         """Answer with one page of the list."""

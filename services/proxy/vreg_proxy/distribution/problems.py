@@ -33,7 +33,8 @@ def _error(verdict: Verdict, absent: OciError) -> OciError:
             return absent
     if verdict.reason == "throttled":
         return OciError.TOOMANYREQUESTS
-    return OciError.MANIFEST_INVALID if verdict.reason in _MALFORMED else OciError.UNAVAILABLE
+    is_manifest = absent is OciError.MANIFEST_UNKNOWN
+    return OciError.MANIFEST_INVALID if is_manifest and verdict.reason in _MALFORMED else OciError.UNAVAILABLE
 
 
 def _retry_after(verdict: Verdict) -> float | None:

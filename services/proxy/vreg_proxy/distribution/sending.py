@@ -4,8 +4,9 @@ import asyncio
 from collections.abc import AsyncIterator
 from typing import Final
 
-from vreg_proxy.distribution.replies import Headers, Receive, Send
+from vreg_proxy.distribution.replies import Headers, Message, Receive, Send
 from vreg_shared.errors import VregError
+from vreg_shared.registry_client import BlobInterruptedError
 
 SEND_SECONDS: Final = 60.0
 """For one piece of at most 1 MiB: a client that takes less in a minute is gone, or drips on purpose."""
@@ -13,7 +14,7 @@ PIECE_BYTES: Final = 1024 * 1024
 
 
 class BodyCutShortError(VregError):
-    """The rest of a body could not be had, or nobody was there to take it."""
+    """An answer has begun, and the rest of its body cannot be had, or nobody is there to take it."""
 
 
 class ClientGoneError(BodyCutShortError):
@@ -25,8 +26,9 @@ async def send_body(
 ) -> None:
     """Send headers and pieces; raise BodyCutShortError when it ends before its Content-Length.
 
-    The caller then returns without finishing the answer: the server closes the connection in good order,
-    and the client sees a body that is too short, which clients resume, instead of a reset, which they do not.
+    A BlobInterruptedError is raised while nothing was sent yet, so there can still be an honest answer.
+    After a cut the caller returns without finishing the answer: the server closes the connection in good
+    order, and the client sees a body that is too short, which it resumes, instead of a reset, which it may not.
     """
     sending = asyncio.ensure_future(_send(status, headers, pieces, send))
     leaving = asyncio.ensure_future(_disconnected(receive))
@@ -42,15 +44,23 @@ async def send_body(
 
 
 async def _send(status: int, headers: Headers, pieces: AsyncIterator[bytes | bytearray], send: Send) -> None:
+    piece = await anext(pieces, None)
+    await _give(send, {"type": "http.response.start", "status": status, "headers": headers})
+    try:
+        while piece is not None:
+            await _give(send, {"type": "http.response.body", "body": piece, "more_body": True})
+            piece = await anext(pieces, None)
+    except BlobInterruptedError as error:
+        raise BodyCutShortError(f"the body ends early: {error.reason}") from error
+    await _give(send, {"type": "http.response.body", "body": b"", "more_body": False})
+
+
+async def _give(send: Send, message: Message) -> None:
     try:
         async with asyncio.timeout(SEND_SECONDS):
-            await send({"type": "http.response.start", "status": status, "headers": headers})
-        async for piece in pieces:
-            async with asyncio.timeout(SEND_SECONDS):
-                await send({"type": "http.response.body", "body": piece, "more_body": True})
+            await send(message)
     except TimeoutError as error:
         raise ClientGoneError("the client stopped reading") from error
-    await send({"type": "http.response.body", "body": b"", "more_body": False})
 
 
 async def _disconnected(receive: Receive) -> None:

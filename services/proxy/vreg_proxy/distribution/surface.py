@@ -32,7 +32,7 @@ from vreg_proxy.distribution.replies import (
     new_request_id,
     problem_reply,
 )
-from vreg_proxy.distribution.sending import BodyCutShortError
+from vreg_proxy.distribution.sending import BodyCutShortError, ClientGoneError
 from vreg_proxy.distribution.token_endpoint import TokenEndpoint
 from vreg_shared.oci.errors import OciError
 
@@ -87,8 +87,11 @@ class Surface:
         is_head = scope["method"] == "HEAD"
         try:
             answer = await self._answer(scope, receive, send)
-        except BodyCutShortError as error:
+        except ClientGoneError as error:
             _log.debug("client_left", path=scope["path"], reason=str(error))
+            return
+        except BodyCutShortError as error:
+            _log.warning("body_cut_short", path=scope["path"], reason=str(error))
             return
         if isinstance(answer, Problem):
             answer = _told(answer, scope["path"])
