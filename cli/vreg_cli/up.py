@@ -50,9 +50,9 @@ def up(wishes: Wishes, report: Report) -> None:
     """Run vreg until SIGINT or SIGTERM; raise VregError with one line if it cannot start."""
     home = open_home(wishes.home)
     with locked(home):
+        check_ports(_wanted(wishes.addresses))
         if ensure_keys(home):
             report(f"First start: made keys in {home.keys}; back them up, they open what is stored.")
-        check_ports(_wanted(wishes.addresses))
         nats.write_configuration(home, wishes.addresses.nats.port)
         _prepare_database(wishes, home, report)
         asyncio.run(_supervise(wishes, home, report))
