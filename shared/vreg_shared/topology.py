@@ -2,6 +2,9 @@
 
 Only the broker creates streams: whoever may create one can make it copy another, so a creator can read
 all that is stored. The broker may read all of it anyway, while the api must never read an identity.
+
+NATS does not check the reply subject of a request. Whoever may ask the server anything can have its answer
+written over a key it may not write: never signed, so readers refuse it, until the writer writes again.
 """
 
 import json

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.following import Reader, in_background
 from tests.support.nats_server import NatsServer, running_nats_server
 from tests.support.wait import eventually
 from vreg_shared.bus import (
@@ -24,33 +25,6 @@ from vreg_shared.secret import Secret
 from vreg_shared.topology import MAX_PAYLOAD_BYTES, inbox_prefix
 
 API, BROKER, PROXY = Service.API, Service.TOKEN_BROKER, Service.PROXY
-
-
-class Reader:
-    """Remembers what it was handed."""
-
-    def __init__(self) -> None:
-        self.values: dict[str, bytes] = {}
-        self.snapshots = 0
-
-    async def on_entry(self, entry: Entry) -> None:
-        self.values[entry.key] = entry.value
-
-    async def on_synced(self) -> None:
-        self.snapshots += 1
-
-
-@asynccontextmanager
-async def in_background(*work: Awaitable[None]) -> AsyncIterator[None]:
-    async with asyncio.TaskGroup() as group:
-        tasks = [group.create_task(_run(each)) for each in work]
-        yield
-        for task in tasks:
-            task.cancel()
-
-
-async def _run(work: Awaitable[None]) -> None:
-    await work
 
 
 @asynccontextmanager
@@ -102,6 +76,12 @@ async def test_a_value_put_is_read_back_and_an_unknown_key_is_none(api: Bus, bro
     await api.put("vreg_config", "upstream.1", b"two")
     assert await broker.get("vreg_config", "upstream.1") == b"two"
     assert await broker.get("vreg_config", "upstream.2") is None
+
+
+async def test_a_lost_bucket_is_a_failure_and_not_an_absent_value(server: NatsServer, broker: Bus) -> None:
+    await server.delete_stream("KV_vreg_config")
+    with pytest.raises(BusUnavailableError, match="nobody serves"):
+        await broker.get("vreg_config", "upstream.1", deadline=0.3)
 
 
 async def test_a_follower_gets_a_snapshot_then_changes_of_its_keys_alone(api: Bus, proxy: Bus) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.shared.test_bus import Reader, in_background
+from tests.support.following import Reader, in_background
 from tests.support.nats_server import NatsServer, running_nats_server
 from tests.support.wait import eventually
 from vreg_shared.bus import Bus, BusUnavailableError

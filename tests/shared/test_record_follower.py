@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.shared.test_bus import in_background
+from tests.support.following import in_background
 from tests.support.nats_server import running_nats_server
 from tests.support.wait import eventually
 from vreg_shared.bus import Entry
@@ -188,3 +188,31 @@ async def test_on_a_real_bus_not_even_its_operator_can_forge_roll_back_or_delete
             await api.put(BUCKET, KEY, raw(8))
             await eventually(lambda: follower.version(KEY) == 8)
         assert reader.accepted == [(KEY, 7, False), (KEY, 8, False)]
+
+
+async def test_an_answer_aimed_at_a_key_is_refused_by_readers_and_gone_when_its_writer_writes(
+    tmp_path: Path,
+) -> None:
+    """NATS does not check where a service points the server's answers; see `vreg_shared.topology`."""
+    leases, lease = "vreg_leases", "lease.1"
+    reader = Reader()
+    async with (
+        running_nats_server(tmp_path) as server,
+        server.bus(Service.API) as api,
+        server.bus(Service.TOKEN_BROKER) as broker,
+        server.bus(Service.PROXY) as proxy,
+    ):
+        follower = RecordFollower(
+            proxy, leases, "lease.*", verify=signed_by(API.verifying, leases), on_record=reader.on_record
+        )
+        async with in_background(follower.run()):
+            await broker.put(leases, lease, raw(1, bucket=leases, key=lease))
+            await api.put(BUCKET, KEY, raw(9))
+            await eventually(lambda: follower.version(lease) == 1)
+            async with server.signed_in(Service.PROXY) as compromised:
+                read = f"$JS.API.DIRECT.GET.KV_{BUCKET}.$KV.{BUCKET}.{KEY}"
+                await compromised.publish(read, b"", reply=f"$KV.{leases}.{lease}")
+                await eventually(lambda: follower.rejected)
+            await broker.put(leases, lease, raw(2, bucket=leases, key=lease))
+            await eventually(lambda: follower.version(lease) == 2)
+    assert [version for _, version, _ in reader.accepted] == [1, 2]

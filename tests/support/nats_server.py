@@ -131,13 +131,14 @@ class NatsServer:
     @asynccontextmanager
     async def as_operator(self) -> AsyncIterator[Client]:
         """Sign in as somebody who may do everything, as whoever runs the server can."""
-        client = await nats.connect(
-            self.url, nkeys_seed_str=self.operator.seed.reveal(), allow_reconnect=False
-        )
-        try:
+        async with _client(self.url, self.operator.seed) as client:
             yield client
-        finally:
-            await client.close()
+
+    @asynccontextmanager
+    async def signed_in(self, service: Service) -> AsyncIterator[Client]:
+        """Sign in as a service with a plain client, as whoever stole its nkey would."""
+        async with _client(self.url, self.nkeys[service].seed, inbox_prefix(service)) as client:
+            yield client
 
     async def stream_state(self, stream: str, name: str) -> int:
         """Return a number of a stream's state, such as `messages` or `consumer_count`."""
@@ -180,6 +181,15 @@ async def running_nats_server(home: Path, *extra_arguments: str) -> AsyncIterato
         yield server
     finally:
         await server.kill()
+
+
+@asynccontextmanager
+async def _client(url: str, seed: Secret, inbox: str = "_INBOX") -> AsyncIterator[Client]:
+    client = await nats.connect(url, nkeys_seed_str=seed.reveal(), inbox_prefix=inbox, allow_reconnect=False)
+    try:
+        yield client
+    finally:
+        await client.close()
 
 
 def _free_port() -> int:

@@ -165,6 +165,7 @@ class Bus:
         """Answer requests for ever; one member of `queue` gets each. Raises only BusPermissionError.
 
         A handler's VregError is told to the asker; any other error is logged here and told as internal.
+        A handler is cancelled at its deadline, and when the connection is lost: nobody could be answered.
         """
         while True:
             session = await self._current()
@@ -255,7 +256,6 @@ class Bus:
                 self._announce(session)
                 await asyncio.sleep(next(waits))
                 continue
-            waits = delays(1.0, 30.0)
             await self._missing.wait()
             await asyncio.sleep(next(waits))
 
