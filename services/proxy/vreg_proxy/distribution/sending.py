@@ -28,7 +28,7 @@ async def send_body(
 
     A BlobInterruptedError is raised while nothing was sent yet, so there can still be an honest answer.
     After a cut the caller returns without finishing the answer: the server closes the connection in good
-    order, and the client sees a body that is too short, which it resumes, instead of a reset, which it may not.
+    order, and the client sees a body that is too short, which it resumes; a reset it may not.
     """
     sending = asyncio.ensure_future(_send(status, headers, pieces, send))
     leaving = asyncio.ensure_future(_disconnected(receive))
