@@ -72,10 +72,12 @@ async def _bench(console: Console) -> None:
     with tempfile.TemporaryDirectory(prefix="vreg-bench-", ignore_cleanup_errors=True) as name:
         folder = Path(name)
         folder.chmod(0o755)
-        async with scene(folder / "vreg", workers=_WORKERS) as stage:
-            async with _peers(folder, stage, image) as peers:
-                for case in _CASES:
-                    console.print(await _measured(case, peers))
+        async with (
+            scene(folder / "vreg", workers=_WORKERS) as stage,
+            _peers(folder, stage, image) as peers,
+        ):
+            for case in _CASES:
+                console.print(await _measured(case, peers))
 
 
 @asynccontextmanager
@@ -151,7 +153,7 @@ def _table(case: _Case, peers: list[_Peer], rounds: dict[str, list[Load]]) -> Ta
     for peer in peers:
         cells = []
         for ours, theirs in zip(figures["vreg"], figures[peer.name], strict=True):
-            cells += [f"{theirs:.2f}", "" if peer.name == "vreg" else f"{ours / theirs:.2f} ×"]
+            cells += [f"{theirs:.2f}", "" if peer.name == "vreg" else f"{ours / theirs:.2f} x"]
         table.add_row(peer.name, *cells)
     return table
 

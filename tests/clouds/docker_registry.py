@@ -51,6 +51,12 @@ class DockerRegistry:
         """User name and password, if it wants them."""
         return (USERNAME, PASSWORD) if self._is_protected else None
 
+    @property
+    def pid(self) -> int:
+        """The process id of the running program."""
+        assert self._process is not None
+        return self._process.pid
+
     def start(self) -> None:
         """Run it and wait until it answers; a second start keeps port and content."""
         self._folder.mkdir(parents=True, exist_ok=True)
