@@ -109,6 +109,8 @@ async def test_a_frozen_server_is_noticed_and_left_until_it_answers_again(server
             await api.put("vreg_config", "upstream.1", b"one")
             await eventually(lambda: reader.values)
             server.pause()
+            with pytest.raises(BusUnavailableError, match="no answer"):
+                await api.put("vreg_config", "upstream.2", b"", deadline=0.2)
             await eventually(lambda: not proxy.connected and not api.connected)
             with pytest.raises(BusUnavailableError):
                 await api.put("vreg_config", "upstream.2", b"", deadline=0.2)

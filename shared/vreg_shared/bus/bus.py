@@ -139,7 +139,7 @@ class Bus:
                     await asyncio.sleep(delay)
         except TimeoutError:
             pass
-        why = failure or "no connection to the bus"
+        why = failure or ("no answer" if self.connected else "no connection to the bus")
         raise BusUnavailableError(f"{what} was not answered within {deadline:g} s: {why}") from failure
 
     async def request(self, subject: str, payload: bytes, *, deadline: float) -> bytes:
