@@ -9,6 +9,7 @@ from pydantic import AliasChoices, Field, ValidationError, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from vreg_shared.errors import VregError
+from vreg_shared.secret import Secret
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 _LISTEN = re.compile(r"(?P<host>\[[0-9a-fA-F:.]+\]|[^:\s]+):(?P<port>\d{1,5})")
@@ -60,10 +61,10 @@ class EgressSettings(BaseSettings):
         Field(description="PEM file of further certificate authorities to trust, besides the system's."),
     ] = None
     https_proxy: Annotated[
-        str | None,
+        Secret | None,
         Field(
             validation_alias=AliasChoices("HTTPS_PROXY", "https_proxy"),
-            description="Proxy for every outgoing call, as http://host:port.",
+            description="Proxy for every outgoing call, as http://host:port; it may hold a password.",
         ),
     ] = None
     no_proxy: Annotated[

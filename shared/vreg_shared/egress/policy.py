@@ -14,7 +14,6 @@ from yarl import URL
 from vreg_shared.egress.addresses import Address, Network, Reach, effective, reach
 from vreg_shared.egress.destination import HTTPS_PORT, Destination, EgressRefusedError
 from vreg_shared.egress.proxy import EgressProxy, InvalidProxyError
-from vreg_shared.secret import Secret
 from vreg_shared.settings import EgressSettings, SettingsError
 
 _LOCAL_NAMES: Final = (
@@ -134,7 +133,7 @@ def _proxy(settings: EgressSettings) -> EgressProxy | None:
     if not settings.https_proxy:
         return None
     try:
-        return EgressProxy.parse(Secret(settings.https_proxy), settings.no_proxy)
+        return EgressProxy.parse(settings.https_proxy, settings.no_proxy)
     except InvalidProxyError as error:
         raise SettingsError(str(error)) from error
 
