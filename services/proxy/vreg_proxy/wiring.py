@@ -1,6 +1,7 @@
 """Where the proxy's world is assembled from its settings, and taken down again."""
 
 import asyncio
+import multiprocessing
 import os
 import signal
 from collections.abc import AsyncIterator
@@ -117,7 +118,7 @@ async def open_world(settings: ProxySettings, clock: Clock) -> AsyncIterator[Wor
                 group.create_task(bus.run()),
                 group.create_task(follow_config.run()),
                 group.create_task(follow_leases.run()),
-                group.create_task(_end_with_parent(os.getppid())),
+                group.create_task(_end_with_supervisor()),
             ]
             _log.info("worker_serving", url=settings.external_url, restored_records=restored)
             try:
@@ -161,8 +162,11 @@ def make_surface(
     )
 
 
-async def _end_with_parent(parent: int) -> None:
-    """Stop this worker when whoever started it is gone, so that no worker is left behind."""
-    while os.getppid() == parent:  # noqa: ASYNC110 - the kernel has no event for it
+async def _end_with_supervisor() -> None:
+    """Stop this worker when the supervisor that started it is gone, so that no worker is left behind."""
+    supervisor = multiprocessing.parent_process()
+    if supervisor is None:
+        return
+    while os.getppid() == supervisor.pid:  # noqa: ASYNC110 - the kernel has no event for it
         await asyncio.sleep(ORPHAN_LOOK_SECONDS)
     os.kill(os.getpid(), signal.SIGTERM)
