@@ -1,8 +1,11 @@
 """What a test holds in its hand: addresses and controls of an emulated world."""
 
+import ssl
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AbstractContextManager, asynccontextmanager
 from pathlib import Path
+
+import httpx
 
 from tests.clouds.aws.control import AwsControl
 from tests.clouds.content import ContentStore
@@ -37,6 +40,11 @@ class Clouds:
             "NO_PROXY": "127.0.0.1,localhost",
             "VREG_CA_BUNDLE": str(self.ca_bundle),
         }
+
+    def http_client(self) -> httpx.AsyncClient:
+        """Return a client that goes through the gateway and trusts nobody but the test authority."""
+        context = ssl.create_default_context(cafile=str(self.ca_bundle))
+        return httpx.AsyncClient(proxy=self.gateway_url, verify=context, trust_env=False)
 
     def ecr(self, account: str, region: str, name: str, *, readers: tuple[str, ...] = ()) -> EcrRepository:
         """Make an ECR repository to push to; one that exists gets these readers."""

@@ -49,7 +49,7 @@ class Front:
         response = None
         for fault in self._take(request, BEFORE_ANSWER):
             if fault.harm is Harm.LATENCY:
-                await asyncio.sleep(fault.seconds)
+                await _pause(request.connection, fault.seconds)
             elif fault.harm is Harm.DROP:
                 await _end(request.connection, is_reset=True)
             elif fault.harm is Harm.THROTTLE:
@@ -125,7 +125,7 @@ async def _spoil(
         piece = whole if ending is None else whole[: ending.after_bytes - position]
         if corrupt is not None:
             piece = _corrupted(piece, corrupt.after_bytes - position)
-        async for part in _dripped(piece, drip, position):
+        async for part in _dripped(piece, drip, position, request.connection):
             yield part
         position += len(piece)
         if ending is not None and position == ending.after_bytes:
@@ -138,7 +138,7 @@ async def _end_in_body(fault: Fault, connection: Connection) -> None:
         raise EndedError
     if fault.harm is Harm.RESET:
         # A reset throws away what the kernel has not sent; give the client what it was promised.
-        await asyncio.sleep(_DRIP_SECONDS)
+        await _pause(connection, _DRIP_SECONDS)
     await _end(connection, is_reset=fault.harm is Harm.RESET)
 
 
@@ -151,13 +151,23 @@ async def _end(connection: Connection, *, is_reset: bool) -> None:
     raise EndedError
 
 
+async def _pause(connection: Connection, seconds: float) -> None:
+    """Let time pass, unless the client goes away."""
+    with suppress(TimeoutError):
+        async with asyncio.timeout(seconds):
+            await connection.closed.wait()
+        raise EndedError
+
+
 def _corrupted(piece: bytes, at: int) -> bytes:
     if not 0 <= at < len(piece):
         return piece
     return piece[:at] + bytes((piece[at] ^ 0xFF,)) + piece[at + 1 :]
 
 
-async def _dripped(piece: bytes, drip: Fault | None, position: int) -> AsyncIterator[bytes]:
+async def _dripped(
+    piece: bytes, drip: Fault | None, position: int, connection: Connection
+) -> AsyncIterator[bytes]:
     if drip is None:
         yield piece
         return
@@ -166,7 +176,7 @@ async def _dripped(piece: bytes, drip: Fault | None, position: int) -> AsyncIter
         yield piece[:fast]
     step = max(1, int(drip.bytes_per_second * _DRIP_SECONDS))
     for start in range(fast, len(piece), step):
-        await asyncio.sleep(min(1.0, step / drip.bytes_per_second))
+        await _pause(connection, step / drip.bytes_per_second)
         yield piece[start : start + step]
 
 

@@ -26,9 +26,10 @@ from tests.clouds.request_log import RequestLog
 from tests.clouds.wire import Service
 
 _MAX_HEAD = 8192
-_CONNECT = re.compile(rb"CONNECT ([^ :\[\]]+|\[[0-9a-fA-F:.]+\]):(\d{1,5}) HTTP/1\.[01]\r\n", re.ASCII)
+_CONNECT = re.compile(rb"CONNECT ([^ ]+):(\d{1,5}) HTTP/1\.[01]\r\n", re.ASCII)
 _HANDSHAKE_SECONDS = 10.0
 _KEEP_ALIVE_SECONDS = 60
+_STOP_SECONDS = 5.0
 
 FindService = Callable[[str], Service | None]
 
@@ -65,9 +66,7 @@ class Gateway:
             tunnel.abort()
         tasks = [*self._state.tasks, *(tunnel.task for tunnel in self._tunnels if tunnel.task is not None)]
         if tasks:
-            await asyncio.wait(tasks, timeout=5)
-        for task in tasks:
-            task.cancel()
+            await asyncio.wait(tasks, timeout=_STOP_SECONDS)
 
     def connects(self, host: str = "*") -> int:
         """Return how many CONNECTs named a host that matches the glob, refused ones included."""

@@ -1,5 +1,6 @@
 """Everything a test may do to the emulated AWS; every value is JSON, so that it works across processes."""
 
+import base64
 from dataclasses import dataclass
 
 from tests.clouds.aws.layer_bucket import LayerBucket
@@ -7,6 +8,7 @@ from tests.clouds.aws.model import AccessKey, Role, UnknownThingError, random_id
 from tests.clouds.aws.places import partition_of, registry_host
 from tests.clouds.aws.policy import Statement
 from tests.clouds.aws.state import TWELVE_HOURS, AwsState
+from tests.clouds.aws.tokens import Token
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,11 +68,15 @@ class AwsControl:
 
     def open_session(self, role_arn: str, session_name: str, seconds: float) -> MadeKey:
         """Make temporary credentials of a role, as somebody else would hand them to us."""
-        role = self._state.model.roles.get(role_arn)
-        if role is None:
-            raise UnknownThingError(f"there is no role {role_arn}")
         expires_at = self._state.clock.now() + seconds
-        return _made(self._state.model.open_session(role, session_name, expires_at))
+        return _made(self._state.model.open_session(self._role(role_arn), session_name, expires_at))
+
+    def issue_token(self, role_arn: str, region: str, session_name: str = "a-session") -> str:
+        """Make a registry token of a role without any call; return what goes behind `Basic `."""
+        now = self._state.clock.now()
+        key = self._state.model.open_session(self._role(role_arn), session_name, now + 3600)
+        token = Token(key, partition_of(region), region, now + self._state.token_seconds)
+        return base64.b64encode(f"AWS:{self._state.tokens.issue(token)}".encode()).decode()
 
     def set_policy(self, arn: str, allow: tuple[Statement, ...]) -> None:
         """Replace what a user or role may do; it holds at once, also for tokens given out."""
@@ -173,6 +179,12 @@ class AwsControl:
         """Return the usual host of a private registry."""
         partition_of(region)
         return registry_host(account, region)
+
+    def _role(self, arn: str) -> Role:
+        try:
+            return self._state.model.roles[arn]
+        except KeyError:
+            raise UnknownThingError(f"there is no role {arn}") from None
 
     def _key(self, access_key_id: str) -> AccessKey:
         try:

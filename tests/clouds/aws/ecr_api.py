@@ -56,8 +56,7 @@ class EcrApi:
         why = self._state.model.refusal(principal, TOKEN_ACTION, "*")
         if why is not None:
             raise AwsRefusalError(Refused.DENIED, why)
-        expires_at = now + self._state.token_seconds
-        token = Token(principal, place.partition, place.region, expires_at, key.expires_at)
+        token = Token(key, place.partition, place.region, now + self._state.token_seconds)
         password = self._state.tokens.issue(token)
         return json_answer(
             200,
@@ -65,7 +64,7 @@ class EcrApi:
                 "authorizationData": [
                     {
                         "authorizationToken": base64.b64encode(f"AWS:{password}".encode()).decode(),
-                        "expiresAt": round(expires_at, 3),
+                        "expiresAt": round(token.expires_at, 3),
                         "proxyEndpoint": f"https://{registry_host(principal.account, place.region)}",
                     }
                 ]

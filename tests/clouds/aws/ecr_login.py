@@ -43,12 +43,12 @@ def _judge(token: Token, host: str, place: Place, state: AwsState) -> Admitted |
         return oci_error(403, "DENIED", "Your authorization token has expired. Reauthenticate and try again.")
     if (token.partition, token.region) != (place.partition, place.region):
         return _challenge(host)
-    return Admitted(token.principal)
+    return Admitted(token.key.principal)
 
 
 def _is_expired(token: Token, state: AwsState) -> bool:
     now = state.clock.now()
-    is_session_over = token.session_ends_at is not None and now >= token.session_ends_at
+    is_session_over = token.key.expires_at is not None and now >= token.key.expires_at
     return now >= token.expires_at or (state.tokens_end_with_sessions and is_session_over)
 
 

@@ -86,23 +86,12 @@ class EcrRegistry:
         self, request: Request, place: Place, admitted: Admitted, what: str, asked: tuple[str, str]
     ) -> Response:
         name, reference = asked
-        if _NAME.fullmatch(name) is None:
-            return oci_error(
-                400,
-                "NAME_INVALID",
-                "Invalid parameter at 'repositoryName' failed to satisfy constraint: 'must satisfy regular "
-                r"expression '(?:[a-z0-9]+(?:[._-][a-z0-9]+)*/)*[a-z0-9]+(?:[._-][a-z0-9]+)*''",
-            )
-        refused = self._iam(request, place, admitted, name)
+        refused = _bad_name(name) or self._iam(request, place, admitted, name)
         if refused is not None:
             return refused
         repository = self._state.model.repositories.get((place.account, place.region, name))
         if repository is None:
-            return oci_error(
-                404,
-                "NAME_UNKNOWN",
-                f"The repository with name '{name}' does not exist in the registry with id '{place.account}'",
-            )
+            return _unknown_name(name, place)
         if what == "manifest":
             return self._manifest(request, repository, reference)
         if what == "blob":
@@ -156,3 +145,22 @@ def _accepts(header: str | None, media_type: str) -> bool:
         return True
     offered = {part.partition(";")[0].strip().lower() for part in header.split(",")}
     return bool(offered & {media_type, "*/*", "application/*"})
+
+
+def _bad_name(name: str) -> Response | None:
+    if _NAME.fullmatch(name) is not None:
+        return None
+    return oci_error(
+        400,
+        "NAME_INVALID",
+        "Invalid parameter at 'repositoryName' failed to satisfy constraint: 'must satisfy regular "
+        "expression '(?:[a-z0-9]+(?:[._-][a-z0-9]+)*/)*[a-z0-9]+(?:[._-][a-z0-9]+)*''",
+    )
+
+
+def _unknown_name(name: str, place: Place) -> Response:
+    return oci_error(
+        404,
+        "NAME_UNKNOWN",
+        f"The repository with name '{name}' does not exist in the registry with id '{place.account}'",
+    )

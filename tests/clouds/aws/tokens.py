@@ -6,18 +6,18 @@ import json
 import secrets
 from dataclasses import dataclass, replace
 
-from tests.clouds.aws.model import Principal
+from tests.clouds.aws.model import AccessKey
 
 
 @dataclass(frozen=True, slots=True)
 class Token:
     """Whom a registry token speaks for, where and how long."""
 
-    principal: Principal
+    key: AccessKey
+    """What it was asked for with."""
     partition: str
     region: str
     expires_at: float
-    session_ends_at: float | None
 
 
 class Tokens:
