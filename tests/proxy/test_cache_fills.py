@@ -1,7 +1,9 @@
 """One fill for all readers of a process: rights, joining, leaving, resuming."""
 
 import asyncio
+import hashlib
 import random
+import resource
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -11,6 +13,7 @@ from tests.support.clock import ManualClock
 from tests.support.fake_blob_source import ABSENT, FakeBlobSource
 from tests.support.wait import eventually
 from vreg_proxy.cache import BlobReader, Cache, Origin, Patience, open_cache
+from vreg_proxy.cache.fill_record import FillFiles, FillRecord
 from vreg_shared.provider import Answer, Verdict
 from vreg_shared.registry_client.results import BlobInterruptedError
 
@@ -210,3 +213,92 @@ async def test_a_whole_blob_is_offered_as_a_file(cache: Cache) -> None:
     await pull(cache, source)
     async with await opened(cache, source) as reader:
         assert reader.file is not None
+
+
+def left_by_a_dead_owner(root: Path, source: FakeBlobSource, written: int) -> FillFiles:
+    """Leave what a process leaves that is killed after this many bytes."""
+    files = FillFiles(root / "filling", source.digest)
+    record = FillRecord.open(files.record)
+    assert record.try_own()
+    record.prepare()
+    record.note_asking(HOME.mark)
+    record.note_granted(HOME.mark, len(source.blob))
+    files.part.write_bytes(source.blob[:written])
+    record.close()
+    return files
+
+
+@pytest.mark.parametrize(("written", "asked"), [(0, [0]), (MIB, [MIB]), (2 * MIB, [])])
+async def test_a_dead_owners_fill_is_gone_on_with(
+    cache: Cache, tmp_path: Path, written: int, asked: list[int]
+) -> None:
+    source = FakeBlobSource(some_bytes(2 * MIB))
+    left_by_a_dead_owner(tmp_path, source, written)
+    assert await pull(cache, source) == source.blob
+    assert (source.opens, source.proofs) == (asked, 0)
+    assert list((tmp_path / "filling").iterdir()) == []
+
+
+async def test_a_dead_owners_bad_bytes_cost_one_pull(cache: Cache, tmp_path: Path) -> None:
+    source = FakeBlobSource(some_bytes(2 * MIB))
+    files = left_by_a_dead_owner(tmp_path, source, MIB)
+    files.part.write_bytes(bytes(MIB))
+    with pytest.raises(BlobInterruptedError, match="digest_mismatch"):
+        await pull(cache, source)
+    assert await pull(cache, source) == source.blob
+
+
+async def test_a_start_sweeps_up_what_nobody_owns(tmp_path: Path) -> None:
+    (tmp_path / "filling").mkdir()
+    source = FakeBlobSource(some_bytes(MIB))
+    left_by_a_dead_owner(tmp_path, source, 1000)
+    (tmp_path / "filling" / "sha256-00.part").write_bytes(b"no record")
+    (tmp_path / "filling" / "abc.tmp").write_bytes(b"no lock")
+    async with open_cache(tmp_path, ManualClock()):
+        assert list((tmp_path / "filling").iterdir()) == []
+
+
+async def test_two_hundred_slow_readers_stay_within_memory(cache: Cache) -> None:
+    source = FakeBlobSource(some_bytes(24 * MIB), piece=128 * 1024)
+    before = resident()
+    most = before
+
+    async def slow_client() -> str:
+        nonlocal most
+        seen = hashlib.sha256()
+        async with await opened(cache, source) as reader:
+            async for chunk in reader.chunks():
+                await asyncio.sleep(0.001)
+                seen.update(chunk[:100])
+                seen.update(chunk[-100:])
+                most = max(most, resident())
+        return seen.hexdigest()
+
+    await asyncio.gather(*(slow_client() for _ in range(200)))
+    assert source.opens == [0]
+    assert most - before <= 64 * MIB
+
+
+async def test_five_resets_of_each_of_many_blobs_fail_nobody_and_fetch_nothing_twice(cache: Cache) -> None:
+    chance = random.Random(3)  # noqa: S311 - only has to be repeatable
+    for number in range(100):
+        blob = some_bytes(chance.randrange(100, 300_000), number)
+        resets = sorted(chance.randrange(len(blob)) for _ in range(5))
+        source = FakeBlobSource(blob, resets=resets)
+        bodies = await asyncio.gather(*(pull(cache, source) for _ in range(3)))
+        assert set(bodies) == {blob}
+        assert source.bytes_sent == len(blob)
+
+
+async def test_a_source_with_a_bug_fails_its_readers_and_nobody_else(cache: Cache) -> None:
+    def fail(_offset: int) -> None:
+        raise ZeroDivisionError
+
+    source = FakeBlobSource(some_bytes(MIB), on_open=fail)
+    assert await pull(cache, source) == Verdict(Answer.UNAVAILABLE, "internal_error")
+    other = FakeBlobSource(some_bytes(MIB, seed=2))
+    assert await pull(cache, other) == other.blob
+
+
+def resident() -> int:
+    return int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize()

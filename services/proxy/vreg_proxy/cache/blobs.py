@@ -55,7 +55,8 @@ class Blobs:
     def prepare(self) -> None:
         """Make the folder and sweep up after dead processes; do without one that cannot be written."""
         try:
-            self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+            self._folder.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+            self._folder.mkdir(exist_ok=True, mode=0o700)
             self._fills.reclaim()
         except OSError as error:
             self.problem = f"the cache folder cannot be written: {error.strerror}"
@@ -189,7 +190,8 @@ class Blobs:
                 self._proved.put(body.digest, _signature(descriptor))
             else:
                 _log.error("cache_content_bad", digest=str(body.digest))
-                await in_thread(self._workshop.executor, self._workshop.store.quarantine, body.digest)
+                quarantine = self._workshop.store.quarantine
+                await in_thread(self._workshop.executor, quarantine, body.digest, descriptor)
         finally:
             del self._checks[body.digest]
             body.end(Verified() if is_sound else Failed(ROTTEN))

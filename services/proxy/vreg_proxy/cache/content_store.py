@@ -61,9 +61,10 @@ class ContentStore:
         target = self.path(digest)
         try:
             os.fsync(descriptor)
+            is_known = target.parent.is_dir()
             target.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
             part.rename(target)
-            for folder in (target.parent, target.parent.parent, target.parent.parent.parent):
+            for folder in [target.parent] if is_known else list(target.parents)[:4]:
                 fsync_folder(folder)
         except OSError as error:
             raise CacheUnwritableError(f"{target.name} could not be committed: {error.strerror}") from error
@@ -99,13 +100,13 @@ class ContentStore:
             return None
         try:
             body = _read_to_end(descriptor)
+            if Digest.of(body, digest.algorithm) != digest:
+                self.quarantine(digest, descriptor)
+                return None
         except OSError:
             return None
         finally:
             os.close(descriptor)
-        if Digest.of(body, digest.algorithm) != digest:
-            self.quarantine(digest)
-            return None
         return body
 
     def is_sound(self, descriptor: int, digest: Digest) -> bool:
@@ -119,8 +120,13 @@ class ContentStore:
             return False
         return hasher.hexdigest() == digest.hex
 
-    def quarantine(self, digest: Digest) -> None:
-        """Take bad content out of the way; readers that hold it open are told by whoever found out."""
+    def quarantine(self, digest: Digest, descriptor: int) -> None:
+        """Take bad content out of the way, unless another process has replaced it already.
+
+        Readers that hold it open are told by whoever found out.
+        """
+        if not is_same_file(self.path(digest), descriptor):
+            return
         try:
             self._quarantine.mkdir(exist_ok=True, mode=0o700)
             self.path(digest).rename(self._quarantine / f"{digest.algorithm}-{digest.hex}")
@@ -130,6 +136,16 @@ class ContentStore:
         except OSError:
             with suppress(OSError):
                 self.path(digest).unlink(missing_ok=True)
+
+
+def is_same_file(path: Path, descriptor: int) -> bool:
+    """Whether a name means the open file."""
+    try:
+        named = path.stat()
+    except OSError:
+        return False
+    opened = os.fstat(descriptor)
+    return (named.st_dev, named.st_ino) == (opened.st_dev, opened.st_ino)
 
 
 def fsync_folder(folder: Path) -> None:

@@ -91,6 +91,7 @@ class FillOwner:
             await behind.rest()
 
     async def _fetch(self, part: PartFile, behind: WriteBehind) -> Ending:
+        self._learn()
         await in_thread(self._workshop.executor, part.hash_what_is_there)
         self._body.advance(part.position)
         if self._record.size is None or part.position < self._record.size:

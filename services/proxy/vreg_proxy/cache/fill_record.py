@@ -13,7 +13,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Final, Self
 
-from vreg_proxy.cache.content_store import CacheUnwritableError
+from vreg_proxy.cache.content_store import CacheUnwritableError, is_same_file
 from vreg_shared.oci.digest import Digest
 
 RECORD_BYTES: Final = 16 * 1024
@@ -135,16 +135,6 @@ class FillRecord:
                 os.pwrite(self._descriptor, text, self._end)
                 self._end += len(text)
         self._take(line)
-
-
-def is_same_file(path: Path, descriptor: int) -> bool:
-    """Whether a name means the open file."""
-    try:
-        named = path.stat()
-    except OSError:
-        return False
-    opened = os.fstat(descriptor)
-    return (named.st_dev, named.st_ino) == (opened.st_dev, opened.st_ino)
 
 
 def try_follow(part: int) -> bool:

@@ -51,15 +51,23 @@ class IndexDisk:
         self._waiting: list[tuple[str, Row]] = []
         self._flush: asyncio.Future[str | None] | None = None
         self._not_before = 0.0
-        self.problem: str | None = None
+        self._read_problem: str | None = None
+        self._write_problem: str | None = None
+
+    @property
+    def problem(self) -> str | None:
+        """Return what keeps us from the file, if anything does."""
+        return self._write_problem or self._read_problem
 
     async def select(self, query: str, values: Row) -> tuple[object, ...] | None:
         """Return the first row, or None when there is none or the disk cannot say."""
         try:
-            return await in_thread(self._reading, self._select, query, values)
+            row = await in_thread(self._reading, self._select, query, values)
         except sqlite3.Error as error:
-            self.problem = f"the cache index cannot be read: {error}"
+            self._read_problem = f"the cache index cannot be read: {error}"
             return None
+        self._read_problem = None
+        return row
 
     def later(self, statements: Iterable[tuple[str, Row]]) -> None:
         """Write soon, together with whatever else comes meanwhile."""
@@ -91,7 +99,7 @@ class IndexDisk:
 
     def _written(self, problem: str | None, batch: list[tuple[str, Row]]) -> None:
         self._flush = None
-        self.problem = problem
+        self._write_problem = problem
         if problem is not None:
             _log.warning("cache_index_unwritable", problem=problem)
             self._waiting = batch + self._waiting
@@ -124,7 +132,22 @@ class IndexDisk:
 
 
 def connect(path: Path) -> sqlite3.Connection:
-    """Open the index and make its tables; every thread has a connection of its own."""
+    """Open the index, a new one in place of one that is no database any more.
+
+    Every thread has a connection of its own.
+    """
+    try:
+        return _connect(path)
+    except sqlite3.DatabaseError as error:
+        if error.sqlite_errorcode not in {sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CORRUPT}:
+            raise
+        _log.warning("cache_index_lost", problem=str(error))
+        for suffix in ("", "-wal", "-shm"):
+            path.with_name(path.name + suffix).unlink(missing_ok=True)
+        return _connect(path)
+
+
+def _connect(path: Path) -> sqlite3.Connection:
     connection = sqlite3.connect(path, timeout=5.0, isolation_level=None, check_same_thread=False)
     try:
         connection.execute("PRAGMA journal_mode=WAL")

@@ -9,6 +9,7 @@ from typing import Final, Self
 
 from vreg_proxy.cache.content_store import PIECE, CacheUnwritableError
 from vreg_proxy.cache.running_hash import RunningHash, running_hash
+from vreg_proxy.cache.threads import finished
 from vreg_shared.oci.digest import Digest
 
 MOST_BEHIND: Final = 4 * 1024 * 1024
@@ -93,7 +94,7 @@ class WriteBehind:
     async def rest(self) -> None:
         """Wait until no thread touches the file any more; raises nothing, however it went."""
         while self._running is not None:
-            await asyncio.wait([self._running])
+            await finished(self._running)
 
     def forget(self) -> None:
         """Drop what is not written yet."""

@@ -17,10 +17,19 @@ async def in_thread(
 ) -> _Result:
     """Run `call` in a thread. A thread cannot be cancelled, so its files must stay open until it is done."""
     future = asyncio.get_running_loop().run_in_executor(executor, lambda: call(*arguments, **named))
-    try:
-        return await asyncio.shield(future)
-    except asyncio.CancelledError:
-        await asyncio.wait([future])
-        if not future.cancelled():
-            future.exception()  # nobody is left to hear of it
-        raise
+    await finished(future)
+    return future.result()
+
+
+async def finished(future: asyncio.Future[_Result]) -> None:
+    """Wait for a thread's work and its callbacks, however often we are cancelled; then be cancelled."""
+    cancelled: asyncio.CancelledError | None = None
+    while True:
+        try:
+            await asyncio.wait([future])
+            break
+        except asyncio.CancelledError as error:
+            cancelled = error
+    if cancelled is not None:
+        future.exception()  # nobody is left to hear of it
+        raise cancelled
