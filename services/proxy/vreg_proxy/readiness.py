@@ -25,6 +25,15 @@ class FollowsState(Protocol):
         ...
 
 
+class CacheState(Protocol):
+    """Whether the cache keeps what passes."""
+
+    @property
+    def problem(self) -> str | None:
+        """Why nothing is kept at the moment; pulls go on."""
+        ...
+
+
 class Freshness:
     """The configuration, and for how long nobody confirmed it. `max_stale_seconds` None means for ever."""
 
@@ -62,10 +71,10 @@ class Freshness:
 class Readiness:
     """`/livez` and `/readyz`. A proxy that serves is ready, with or without a bus."""
 
-    def __init__(self, freshness: Freshness, bus: BusState) -> None:
+    def __init__(self, freshness: Freshness, bus: BusState, cache: CacheState) -> None:
         self._freshness = freshness
         self._bus = bus
-        self.is_draining = False
+        self._cache = cache
 
     def answer(self, path: str) -> Reply | None:
         """Answer a health path; None for any other path."""
@@ -75,10 +84,11 @@ class Readiness:
             return None
         snapshot = self._freshness.snapshot()
         state = {
-            "status": "draining" if self.is_draining else "ready",
+            "status": "ready",
             "bus": "up" if self._bus.connected else "down",
+            "cache": self._cache.problem or "ok",
             "configuration_age_seconds": round(self._freshness.age_seconds(), 1),
             "registries": len(snapshot.registries),
             "upstreams": len(snapshot.upstreams),
         }
-        return json_reply(503 if self.is_draining else 200, state)
+        return json_reply(200, state)

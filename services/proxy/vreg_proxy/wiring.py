@@ -86,8 +86,13 @@ async def open_world(settings: ProxySettings, clock: Clock) -> AsyncIterator[Wor
         stack.push_async_callback(pulls.upstreams.close)
 
         def config_changed(record: SignedRecord) -> None:
-            if not record.key.startswith("access."):
-                pulls.asking.forget()
+            noun, _, identifier = record.key.partition(".")
+            if noun == "access":
+                return
+            pulls.asking.forget()
+            upstream = config.snapshot().upstreams.get(identifier)
+            if noun == "upstream" and upstream is not None and upstream.cache_epoch:
+                cache.forget_before(upstream.id, upstream.cache_epoch)
 
         records = settings.proxy_state
         follow_config = Following(
@@ -111,7 +116,7 @@ async def open_world(settings: ProxySettings, clock: Clock) -> AsyncIterator[Wor
         freshness = Freshness(
             config, bus, follow_config, max_stale.total_seconds() if max_stale is not None else None, clock
         )
-        readiness = Readiness(freshness, bus)
+        readiness = Readiness(freshness, bus, cache)
         surface = make_surface(freshness, pulls, own.signing_key(), settings.external_url, clock)
         async with asyncio.TaskGroup() as group:
             running = [
