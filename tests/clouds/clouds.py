@@ -1,8 +1,18 @@
-"""What a test holds in its hand: addresses and controls of an emulated world."""
+"""What a test holds in its hand: addresses and controls of an emulated world.
+
+async with clouds(folder) as world:
+scene = set_scene(world)                                  # a key, and the role it may assume
+world.ecr(ACCOUNT, REGION, "team/app").push(make_image("app"), "1.0")
+registry = world.registry("registry.example.test")        # a real docker-registry
+...                                                       # run something with world.environment
+world.aws.expire_tokens()
+world.faults.add(Fault(Harm.RESET, service="s3", after_bytes=1000))
+assert world.log.count(operation="GetAuthorizationToken", region=REGION) == 1
+"""
 
 import ssl
-from collections.abc import AsyncIterator, Mapping
-from contextlib import AbstractContextManager, asynccontextmanager
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 
 import httpx
@@ -63,6 +73,8 @@ async def clouds(folder: Path, *, is_separate: bool = False) -> AsyncIterator[Cl
         yield Clouds(addresses, call)
 
 
-def running_clouds(folder: Path) -> AbstractContextManager[tuple[Addresses, Call]]:
-    """Connect to a world that somebody else runs in `folder`; make a `Clouds` of what it yields."""
-    return connected(folder)
+@contextmanager
+def running_clouds(folder: Path) -> Iterator[Clouds]:
+    """Drive a world that somebody else runs with `--directory` `folder`."""
+    with connected(folder) as (addresses, call):
+        yield Clouds(addresses, call)

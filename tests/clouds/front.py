@@ -4,6 +4,7 @@ import asyncio
 import os
 from collections.abc import AsyncIterator
 from contextlib import suppress
+from email.utils import formatdate
 
 from tests.clouds.clock import CloudClock
 from tests.clouds.connection import Connection
@@ -30,7 +31,7 @@ class Front:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         request = _read(scope, receive)
-        writer = _Writer(request, send)
+        writer = _Writer(request, send, self._clock)
         started = self._clock.now()
         with suppress(EndedError):
             await self._answer(request, writer)
@@ -70,17 +71,20 @@ class Front:
 class _Writer:
     """Writes one response; the faults given spoil its body."""
 
-    def __init__(self, request: Request, send: Send) -> None:
+    def __init__(self, request: Request, send: Send, clock: CloudClock) -> None:
         self._request = request
         self._send = send
+        self._clock = clock
         self.status = 0
         self.sent = 0
         self.is_complete = False
 
     async def write(self, response: Response, faults: tuple[Fault, ...]) -> None:
         self.status = response.status
-        start = {"status": response.status, "headers": response.wire_headers()}
-        await self._send({"type": "http.response.start", **start})
+        headers = response.wire_headers()
+        if not any(name.lower() == b"date" for name, _ in headers):
+            headers.append((b"Date", formatdate(self._clock.now(), usegmt=True).encode()))
+        await self._send({"type": "http.response.start", "status": response.status, "headers": headers})
         if self._request.method != "HEAD":
             spoiled = _spoil(_pieces(response.body), {fault.harm: fault for fault in faults}, self._request)
             async for piece in spoiled:

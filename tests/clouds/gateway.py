@@ -6,6 +6,8 @@ those of a real server. Whatever has no service does not exist: 502, as if the n
 """
 
 import asyncio
+import base64
+import hmac
 import ipaddress
 import re
 from collections import Counter
@@ -27,6 +29,7 @@ from tests.clouds.wire import Service
 
 _MAX_HEAD = 8192
 _CONNECT = re.compile(rb"CONNECT ([^ ]+):(\d{1,5}) HTTP/1\.[01]\r\n", re.ASCII)
+_PROXY_AUTHORIZATION = re.compile(rb"\r\nproxy-authorization: *([^\r\n]*)\r\n", re.IGNORECASE)
 _HANDSHAKE_SECONDS = 10.0
 _KEEP_ALIVE_SECONDS = 60
 _STOP_SECONDS = 5.0
@@ -50,6 +53,7 @@ class Gateway:
         self._tunnels: set[_Tunnel] = set()
         self._connects: Counter[str] = Counter()
         self._server: asyncio.Server | None = None
+        self._login: bytes | None = None
 
     async def start(self, port: int = 0) -> int:
         """Listen on loopback; return the port."""
@@ -83,13 +87,21 @@ class Gateway:
             tunnel.abort()
         return len(leading)
 
+    def require_login(self, username: str, password: str) -> None:
+        """Answer 407 from now on to whoever does not name himself with Proxy-Authorization."""
+        self._login = b"Basic " + base64.b64encode(f"{username}:{password}".encode())
+
     def clear(self) -> None:
         """Forget the CONNECTs counted so far."""
         self._connects.clear()
 
-    def refusal(self, host: str, port: int) -> bytes | None:
+    def refusal(self, host: str, port: int, head: bytes) -> bytes | None:
         """Count a CONNECT; return the status line to refuse it with, if it is to be refused."""
         self._connects[host] += 1
+        if self._login is not None:
+            given = _PROXY_AUTHORIZATION.search(head)
+            if given is None or not hmac.compare_digest(given[1], self._login):
+                return b'407 Proxy Authentication Required\r\nProxy-Authenticate: Basic realm="gateway"'
         if port != 443 or _is_address(host):
             return b"403 Forbidden"
         if self._find(host) is None:
@@ -163,7 +175,7 @@ class _Tunnel(asyncio.Protocol):
                 self.refuse(b"400 Bad Request")
                 return
             host, port = match[1].decode().lower().strip("[]"), int(match[2])
-            refusal = self._gateway.refusal(host, port)
+            refusal = self._gateway.refusal(host, port, self._head)
             if refusal is not None:
                 self.refuse(refusal)
                 return

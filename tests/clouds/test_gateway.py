@@ -5,6 +5,8 @@ import base64
 import hashlib
 import ssl
 from collections.abc import AsyncIterator
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -84,6 +86,27 @@ async def test_addresses_and_other_ports_are_forbidden(world: Clouds, authority:
     async with world.http_client() as client:
         with pytest.raises(httpx.ProxyError, match="403"):
             await client.get(f"https://{authority}/")
+
+
+async def test_the_gateway_may_want_a_login(world: Clouds, scene: Scene) -> None:
+    world.gateway.require_login("egress", "open sesame")
+    async with world.http_client() as client:
+        with pytest.raises(httpx.ProxyError, match="407"):
+            await client.get(f"https://{scene.host}/v2/")
+    named = httpx.Proxy(world.gateway_url, auth=("egress", "open sesame"))
+    context = ssl.create_default_context(cafile=str(world.ca_bundle))
+    async with httpx.AsyncClient(proxy=named, verify=context, trust_env=False) as client:
+        assert (await client.get(f"https://{scene.host}/v2/")).status_code == 401
+
+
+async def test_every_answer_tells_the_clouds_time(world: Clouds, scene: Scene) -> None:
+    world.aws.set_clock_offset(-3600)
+    async with world.http_client() as client:
+        answer = await client.get(f"https://{scene.host}/v2/")
+
+    told = parsedate_to_datetime(answer.headers["date"])
+    assert told.timestamp() == pytest.approx(world.log.entries()[0].at, abs=2)
+    assert (datetime.now(UTC) - told).total_seconds() > 3000
 
 
 async def test_anything_but_connect_is_a_bad_request(world: Clouds) -> None:

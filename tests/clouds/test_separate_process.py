@@ -9,7 +9,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from tests.clouds.clouds import Clouds, clouds, running_clouds
+from tests.clouds.clouds import clouds, running_clouds
 from tests.clouds.docker_registry import DockerRegistry
 from tests.clouds.faults import Fault, Harm
 from tests.clouds.hosting import ADDRESSES
@@ -53,8 +53,7 @@ async def test_it_runs_by_itself_until_told_to_stop_and_leaves_nothing_behind(tm
     assert process.stdout is not None
     said = json.loads(await process.stdout.readline())
     assert json.loads((tmp_path / ADDRESSES).read_text()) == said
-    with running_clouds(tmp_path) as (addresses, call):
-        world = Clouds(addresses, call)
+    with running_clouds(tmp_path) as world:
         set_scene(world)
         async with world.http_client() as client:
             open_, closed = [

@@ -103,7 +103,6 @@ class LayerBucket:
         size = self._state.content.size(digest)
         headers: Headers = (
             ("x-amz-request-id", secrets.token_hex(8).upper()),
-            ("Date", formatdate(self._state.clock.now(), usegmt=True)),
             ("Last-Modified", _MODIFIED),
             ("ETag", f'"{hashlib.md5(digest.encode(), usedforsecurity=False).hexdigest()}"'),
             ("Accept-Ranges", "bytes"),
