@@ -20,6 +20,7 @@ help: ## Show this list.
 	while IFS=$$'\t' read -r target meaning; do printf '  make %-8s %s\n' "$$target" "$$meaning"; done
 
 install: $(VENV)/.installed ## Install vreg and its tools into .venv, exactly as locked; instant when nothing changed.
+	@:
 
 up: install ## Run all of vreg on this machine; settings as in README.md.
 	@exec $(BIN)/vreg up

@@ -14,9 +14,14 @@ _ANYWHERE = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - compared with,
 _ANSWER_SECONDS = 2.0
 
 
-async def at_once() -> bool:
-    """Hold a part ready as soon as it runs: it has no address to be asked on."""
-    return True
+def still_runs(after: float) -> Readiness:
+    """Ready after so many seconds: for a part that has no address to be asked on."""
+
+    async def wait() -> bool:
+        await asyncio.sleep(after)
+        return True
+
+    return wait
 
 
 def answers_http(listen: Listen, *, is_tls: bool) -> Readiness:

@@ -17,7 +17,7 @@ from vreg_cli.keys import ensure_keys
 from vreg_cli.lock import locked
 from vreg_cli.parent_death import ending_with_parent
 from vreg_cli.ports import Wanted, check_ports
-from vreg_cli.readiness import answers_http, answers_nats, at_once
+from vreg_cli.readiness import answers_http, answers_nats, still_runs
 from vreg_cli.supervised import Part, Report
 from vreg_cli.supervisor import PartRefusedError, Supervisor
 from vreg_shared.key_files import Service
@@ -30,6 +30,9 @@ _MODULES: Final = {
 _GRACE_SECONDS: Final = 10.0
 _PROXY_GRACE_SECONDS: Final = 35.0
 """A proxy lets running pulls finish for 30 s."""
+
+_SETTLED_SECONDS: Final = 2.0
+"""A token-broker that did not refuse its settings by then has accepted them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,7 +135,7 @@ def _service(service: Service, wishes: Wishes, home: Home) -> Part:
         environment=environment,
         log=home.log(service.value),
         grace=_PROXY_GRACE_SECONDS if service is Service.PROXY else _GRACE_SECONDS,
-        is_ready=readiness.get(service, at_once),
+        is_ready=readiness.get(service, still_runs(_SETTLED_SECONDS)),
     )
 
 

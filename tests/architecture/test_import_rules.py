@@ -30,6 +30,9 @@ NATS = "Only vreg_shared.bus imports nats"
 SHARED_WEB = "Shared knows no web framework"
 PROXY_WEB = "The pull path knows no web framework"
 DOWNWARD = "Imports go downward: no two modules or rooms import each other"
+ROOMS = "Every room of the api goes downward: endpoints, service, store, schemas"
+STORES = "Rooms of the api meet above their stores"
+BROKER_LAYERS = "The token-broker's layers: wiring, refreshing, one exchange, the books"
 PROXY_LAYERS = "The proxy's layers: wiring, the /v2/ surface, the walk, the caches"
 CLI_LAYERS = "The command's layers: main, the commands, their steps"
 
@@ -56,6 +59,10 @@ PLANTED = [
     (SHARED_WEB, "vreg_shared.telemetry", "import starlette.requests"),
     (PROXY_WEB, "vreg_proxy.app", "from starlette.responses import Response"),
     (DOWNWARD, "vreg_shared.errors", "from vreg_shared import settings"),
+    (ROOMS, "vreg_api.identities.service", "from vreg_api.identities import endpoints"),
+    (ROOMS, "vreg_api.upstreams.schemas", "from vreg_api.upstreams import store"),
+    (STORES, "vreg_api.upstreams.store", "from vreg_api.identities import service"),
+    (BROKER_LAYERS, "vreg_token_broker.journal", "from vreg_token_broker import exchanges"),
     (PROXY_LAYERS, "vreg_proxy.cache.body", "from vreg_proxy import broker"),
     (CLI_LAYERS, "vreg_cli.home", "from vreg_cli import supervised"),
 ]

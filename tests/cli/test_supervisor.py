@@ -9,10 +9,11 @@ from pathlib import Path
 import pytest
 
 from tests.support.wait import eventually
-from vreg_cli.readiness import Readiness, at_once
+from vreg_cli.readiness import Readiness, still_runs
 from vreg_cli.supervised import Part
 from vreg_cli.supervisor import PartRefusedError, Supervisor
 
+AT_ONCE = still_runs(after=0)
 STAYS = "import time; time.sleep(600)"
 IS_DEAF = f"import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('deaf', flush=True); {STAYS}"
 HAS_WORKER = "import subprocess, sys; subprocess.run([sys.executable, '-c', 'import time; time.sleep(600)'])"
@@ -35,7 +36,7 @@ class World:
         self.supervisor = Supervisor(self.reports.append)
         self.is_ready = False
 
-    def part(self, name: str, program: str, *, is_ready: Readiness = at_once, grace: float = 20) -> Part:
+    def part(self, name: str, program: str, *, is_ready: Readiness = AT_ONCE, grace: float = 20) -> Part:
         noted = f"import os; open({str(self.folder / name)!r}, 'a').write(f'{{os.getpid()}}\\n'); {program}"
         return Part(
             name, (sys.executable, "-c", noted), {}, self.folder / f"{name}.log", grace, is_ready=is_ready
@@ -180,7 +181,7 @@ async def test_workers_of_a_killed_process_are_gone_before_it_is_started_again(w
 
 
 async def test_a_program_that_is_not_there_leaves_nothing_running(world: World) -> None:
-    missing = Part("api", ("/no/such/program",), {}, world.folder / "api.log", 1, at_once)
+    missing = Part("api", ("/no/such/program",), {}, world.folder / "api.log", 1, AT_ONCE)
     async with world.running([world.part("nats", STAYS)], [missing]) as run:
         with pytest.raises(ExceptionGroup) as raised:
             await asyncio.wait_for(run, 30)
