@@ -1,0 +1,114 @@
+"""Carries the journal to the bus in the background, in order, and goes on where it was after any outage."""
+
+import asyncio
+import json
+from pathlib import Path
+from typing import Final, Protocol
+
+import structlog
+from pydantic import ValidationError
+
+from vreg_shared.bus import BusError, BusUnavailableError
+from vreg_shared.messages.audit import AuditEvent
+from vreg_token_broker.journal import Position
+
+BATCH: Final = 100
+RETRY_SECONDS: Final = 2.0
+_log = structlog.get_logger(__name__)
+
+
+class Publishes(Protocol):
+    """The part of the bus that is needed."""
+
+    async def publish(self, subject: str, payload: bytes, *, message_id: str) -> None:
+        """Store a message once for each id; raise a BusError."""
+        ...
+
+
+class Journalled(Protocol):
+    """The part of the ledger that is needed."""
+
+    async def read(self, after: Position, limit: int) -> list[tuple[Position, bytes]]:
+        """Return durable events after a position."""
+        ...
+
+    async def forget(self, published: Position) -> None:
+        """Let go of old events that were published."""
+        ...
+
+    async def wait_written(self) -> None:
+        """Return once something was written."""
+        ...
+
+
+class Cursor:
+    """How far the journal was published, kept in a file; losing it costs duplicates under the same ids."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def load(self) -> Position:
+        """Return the position, or the beginning when there is none to be read."""
+        try:
+            kept = json.loads(self._path.read_text())
+            return Position(int(kept["file"]), int(kept["offset"]))
+        except (OSError, ValueError, KeyError, TypeError):
+            return Position(0, 0)
+
+    def store(self, position: Position) -> None:
+        """Keep a position; raise OSError."""
+        fresh = self._path.with_suffix(".new")
+        fresh.write_text(json.dumps({"file": position.file, "offset": position.offset}))
+        fresh.replace(self._path)
+
+
+class AuditPublisher:
+    """Publishes each event under its own id, so that an event sent twice is stored once."""
+
+    def __init__(self, ledger: Journalled, bus: Publishes, cursor: Cursor) -> None:
+        self._ledger = ledger
+        self._bus = bus
+        self._cursor = cursor
+        self._position = cursor.load()
+
+    async def run(self) -> None:
+        """Publish for ever."""
+        while True:
+            if not await self.publish_some():
+                await self._ledger.wait_written()
+
+    async def publish_some(self) -> int:
+        """Publish what is there, a batch at most; return how much that was. Waits while the bus is down."""
+        lines = await self._ledger.read(self._position, BATCH)
+        for position, line in lines:
+            await self._publish(line)
+            self._position = position
+        if lines:
+            await self._keep_cursor()
+        return len(lines)
+
+    async def _publish(self, line: bytes) -> None:
+        try:
+            event = AuditEvent.model_validate_json(line)
+        except ValidationError:
+            _log.error(
+                "journal_line_unreadable", remedy="the file was altered; it is kept for who looks into it"
+            )
+            return
+        while True:
+            try:
+                await self._bus.publish(event.bus_subject, line, message_id=event.id)
+            except BusUnavailableError as error:
+                _log.info("audit_waits_for_the_bus", reason=str(error))
+            except BusError as error:
+                _log.error("audit_refused_by_the_bus", reason=str(error))
+            else:
+                return
+            await asyncio.sleep(RETRY_SECONDS)
+
+    async def _keep_cursor(self) -> None:
+        try:
+            await asyncio.to_thread(self._cursor.store, self._position)
+            await self._ledger.forget(self._position)
+        except OSError as error:
+            _log.warning("audit_cursor_not_kept", reason=error.strerror)

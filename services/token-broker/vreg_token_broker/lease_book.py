@@ -1,0 +1,127 @@
+"""Which upstreams share which lease: a pure book of identities and upstreams, read as one plan a scope."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from pydantic import ValidationError
+
+from vreg_shared.catalogue import Catalogue, UnknownKindError, UnknownMethodError
+from vreg_shared.messages.identity import IdentityRecord
+from vreg_shared.messages.upstream import UpstreamRecord
+from vreg_shared.provider import InvalidHostError, RegistryKind
+from vreg_token_broker.exchange import Refused
+
+_REMEDY_WIDEN = (
+    "Let the identity be usable for this host (that needs its secret again), or use another identity."
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """One lease to be had: by which identity, for which hosts of which kind."""
+
+    scope: str
+    identity: IdentityRecord
+    kind: RegistryKind
+    hosts: tuple[str, ...]
+
+    @property
+    def proof(self) -> tuple[Any, ...]:
+        """What an exchange depends on; a lease got with another proof is not ours any more."""
+        identity = self.identity
+        return (
+            identity.method,
+            identity.settings,
+            identity.usable_for,
+            identity.external_id,
+            identity.sealed_secrets,
+            identity.credential_version,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where an upstream stands: in a scope, refused before anybody is asked, or waiting for its identity."""
+
+    scope: str | None = None
+    refused: Refused | None = None
+
+
+class LeaseBook:
+    """Keeps the latest records. `plans` is a function of what it holds, in whatever order that came."""
+
+    def __init__(self, catalogue: Catalogue) -> None:
+        self._catalogue = catalogue
+        self._identities: dict[str, IdentityRecord] = {}
+        self._upstreams: dict[str, UpstreamRecord] = {}
+
+    def put_identity(self, identity: IdentityRecord) -> None:
+        """Take in a new or changed identity."""
+        self._identities[identity.id] = identity
+
+    def drop_identity(self, identity_id: str) -> None:
+        """Forget a deleted identity; its upstreams wait for another."""
+        self._identities.pop(identity_id, None)
+
+    def put_upstream(self, upstream: UpstreamRecord) -> None:
+        """Take in a new or changed upstream."""
+        self._upstreams[upstream.id] = upstream
+
+    def drop_upstream(self, upstream_id: str) -> None:
+        """Forget a deleted upstream."""
+        self._upstreams.pop(upstream_id, None)
+
+    def upstream(self, upstream_id: str) -> UpstreamRecord | None:
+        """Return an upstream's record, if there is one."""
+        return self._upstreams.get(upstream_id)
+
+    def plans(self) -> dict[str, Plan]:
+        """Return every lease to be had, by its scope."""
+        members: dict[str, list[UpstreamRecord]] = {}
+        for upstream in self._upstreams.values():
+            scope = self.place(upstream).scope
+            if scope is not None:
+                members.setdefault(scope, []).append(upstream)
+        return {scope: self._plan(scope, upstreams) for scope, upstreams in members.items()}
+
+    def refusals(self) -> Iterable[tuple[UpstreamRecord, Refused]]:
+        """Return the upstreams that no exchange may be made for, and why."""
+        for upstream in self._upstreams.values():
+            refused = self.place(upstream).refused
+            if refused is not None:
+                yield upstream, refused
+
+    def place(self, upstream: UpstreamRecord) -> Place:
+        """Return where an upstream stands."""
+        if upstream.identity_id is None or not upstream.enabled:
+            return Place()
+        identity = self._identities.get(upstream.identity_id)
+        if identity is None:
+            return Place()
+        return self._permitted(upstream, identity)
+
+    def _permitted(self, upstream: UpstreamRecord, identity: IdentityRecord) -> Place:
+        try:
+            kind = self._catalogue.kind(upstream.kind)
+            host = kind.require_host(upstream.host)
+            provider = self._catalogue.provider_of_method(identity.method)
+            usable_for = provider.usable_for.model_validate(identity.usable_for)
+        except (UnknownKindError, UnknownMethodError) as error:
+            return Place(refused=Refused("version_mismatch", str(error), "Upgrade the token-broker."))
+        except InvalidHostError as error:
+            return Place(refused=Refused("host_invalid", str(error), "Correct the upstream's host."))
+        except ValidationError:
+            return Place(refused=Refused("settings_invalid", "usable_for cannot be read", _REMEDY_WIDEN))
+        if identity.method not in kind.methods:
+            remedy = f"Use an identity of one of: {', '.join(kind.methods)}."
+            return Place(refused=Refused("method_not_accepted", f"{identity.method} on {kind.name}", remedy))
+        if not usable_for.permits(host):
+            return Place(refused=Refused("host_not_permitted", host, _REMEDY_WIDEN))
+        return Place(scope=kind.lease_scope(identity.id, host))
+
+    def _plan(self, scope: str, upstreams: list[UpstreamRecord]) -> Plan:
+        first = upstreams[0]
+        identity = self._identities[first.identity_id or ""]
+        hosts = tuple(sorted({upstream.host.lower() for upstream in upstreams}))
+        return Plan(scope, identity, self._catalogue.kind(first.kind), hosts)

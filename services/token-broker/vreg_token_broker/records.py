@@ -1,0 +1,102 @@
+"""What the broker hears on the bus: upstreams and identities for the book, and leases handed out before."""
+
+from typing import Protocol, TypeVar
+
+from pydantic import BaseModel, ValidationError
+
+from vreg_shared.lease import Generation, InvalidGenerationError
+from vreg_shared.messages.identity import IdentityRecord
+from vreg_shared.messages.lease import LeaseRecord
+from vreg_shared.messages.record import RecordRejectedError, SignedRecord
+from vreg_shared.messages.upstream import UpstreamRecord
+from vreg_token_broker.generations import Generations
+from vreg_token_broker.lease_book import LeaseBook
+
+BodyT = TypeVar("BodyT", bound=BaseModel)
+
+
+class Hears(Protocol):
+    """Who wants to know that the book was written in."""
+
+    def changed(self) -> None:
+        """Take note."""
+        ...
+
+
+class Withdraws(Protocol):
+    """Who can take a lease back by its key."""
+
+    def withdraw_key(self, key: str, instant_ms: int) -> None:
+        """Have the lease below a key deleted."""
+        ...
+
+
+class BookKeeping:
+    """Writes verified records of the api into the book."""
+
+    def __init__(self, book: LeaseBook, hears: Hears, found: "FoundLeases") -> None:
+        self._book = book
+        self._hears = hears
+        self._found = found
+
+    async def upstream(self, record: SignedRecord, _raw: bytes) -> None:
+        """Take in an upstream; raise RecordRejectedError."""
+        if record.deleted:
+            self._book.drop_upstream(_id(record))
+        else:
+            self._book.put_upstream(_body(UpstreamRecord, record))
+        self._hears.changed()
+
+    async def identity(self, record: SignedRecord, _raw: bytes) -> None:
+        """Take in an identity; raise RecordRejectedError."""
+        if record.deleted:
+            self._book.drop_identity(_id(record))
+            self._found.identity_deleted(_id(record))
+        else:
+            self._book.put_identity(_body(IdentityRecord, record))
+        self._hears.changed()
+
+
+class FoundLeases:
+    """Learns from our own bucket where generations stand; takes back what a deleted identity got."""
+
+    def __init__(self, generations: Generations, publisher: Withdraws) -> None:
+        self._generations = generations
+        self._publisher = publisher
+        self._owners: dict[str, str] = {}
+        self._deleted: set[str] = set()
+
+    async def lease(self, record: SignedRecord, _raw: bytes) -> None:
+        """Take note of a lease that a broker signed; raise RecordRejectedError."""
+        self._generations.found_instant(record.version)
+        if record.deleted:
+            self._owners.pop(record.key, None)
+            return
+        lease = _body(LeaseRecord, record)
+        try:
+            self._generations.found(lease.scope, Generation.parse(lease.generation))
+        except InvalidGenerationError as error:
+            raise RecordRejectedError(str(error)) from error
+        self._owners[record.key] = lease.identity_id
+        if lease.identity_id in self._deleted:
+            self._withdraw(record.key)
+
+    def identity_deleted(self, identity_id: str) -> None:
+        """Take back every lease found that was got with it, by whichever broker."""
+        self._deleted.add(identity_id)
+        for key in [key for key, owner in self._owners.items() if owner == identity_id]:
+            self._withdraw(key)
+
+    def _withdraw(self, key: str) -> None:
+        self._publisher.withdraw_key(key, self._generations.next_instant())
+
+
+def _id(record: SignedRecord) -> str:
+    return record.key.partition(".")[2]
+
+
+def _body(kind: type[BodyT], record: SignedRecord) -> BodyT:
+    try:
+        return kind.model_validate_json(record.body)
+    except ValidationError as error:
+        raise RecordRejectedError(f"the record {record.key} cannot be read") from error

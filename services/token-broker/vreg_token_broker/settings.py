@@ -1,0 +1,23 @@
+"""The token-broker's settings, read once from the environment."""
+
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import Field
+
+from vreg_shared.settings import ServiceSettings
+
+
+class BrokerSettings(ServiceSettings):
+    """Settings of `python -m vreg_token_broker`; names begin with VREG_."""
+
+    broker_state: Annotated[
+        Path, Field(description="Folder for the audit journal; it must outlive the process.")
+    ]
+    broker_id: Annotated[
+        str,
+        Field(
+            description="Name of this broker in leases and audit events: lower case, digits and hyphens.",
+            pattern=r"^[a-z0-9][a-z0-9-]{0,62}$",
+        ),
+    ] = "broker"

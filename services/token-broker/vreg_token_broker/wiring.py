@@ -1,0 +1,168 @@
+"""Where the broker's world is assembled from its settings, and taken down again."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Final
+
+import structlog
+
+from vreg_shared.bus import Bus, BusPermissionError
+from vreg_shared.catalogue import catalogue
+from vreg_shared.clock import Clock
+from vreg_shared.egress import EgressPolicy
+from vreg_shared.key_files import KeyFolder, PublicKeyFolder, Service
+from vreg_shared.messages import identity, lease, refresh, upstream
+from vreg_shared.record_follower import RecordFollower, signed_by
+from vreg_shared.sealing import SealingKey, SealingPublicKey
+from vreg_shared.secret import Secret
+from vreg_shared.signing import SigningKey, VerifyingKey
+from vreg_shared.topology import BUCKETS, STREAMS, inbox_prefix
+from vreg_token_broker.audit_publisher import AuditPublisher, Cursor
+from vreg_token_broker.exchange import ExchangeWorld
+from vreg_token_broker.exchanges import find_exchanges
+from vreg_token_broker.generations import Generations
+from vreg_token_broker.journal import Journal
+from vreg_token_broker.lease_book import LeaseBook
+from vreg_token_broker.lease_publisher import LeasePublisher
+from vreg_token_broker.ledger import Ledger
+from vreg_token_broker.orders import Orders
+from vreg_token_broker.records import BookKeeping, FoundLeases
+from vreg_token_broker.refresh_requests import RefreshRequests
+from vreg_token_broker.refresher import Exchanges, Refresher, RefresherWorld
+from vreg_token_broker.settings import BrokerSettings
+from vreg_token_broker.trust_file import write_trust_file
+
+FOUND_SECONDS: Final = 5.0
+"""How long the first exchange waits for what was handed out before to be read from the bus."""
+REFUSED_SECONDS: Final = 30.0
+QUEUE: Final = "token-broker"
+_log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class BrokerKeys:
+    """What the broker proves itself with, opens with, believes and seals for."""
+
+    signing: SigningKey
+    sealing: SealingKey
+    nkey_seed: Secret
+    api: VerifyingKey
+    proxies: SealingPublicKey
+
+    @classmethod
+    def read(cls, settings: BrokerSettings) -> "BrokerKeys":
+        """Read every key; raise MissingKeyError for the first that cannot be had."""
+        own, public = KeyFolder(settings.keys), PublicKeyFolder(settings.public_keys)
+        return cls(
+            own.signing_key(),
+            own.sealing_key(),
+            own.nkey_seed(),
+            public.verifying_key(Service.API),
+            public.sealing_key(Service.PROXY),
+        )
+
+
+class EventWaits:
+    """Waiting as the event loop does it."""
+
+    async def wait(self, event: asyncio.Event, seconds: float | None) -> None:
+        """Return when the event is set or the seconds have passed."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await event.wait()
+
+
+async def open_ledger(settings: BrokerSettings, keys: BrokerKeys, clock: Clock) -> Ledger:
+    """Open the journal; raise AuditUnavailableError when it cannot be read or is somebody else's."""
+    ledger = Ledger(Journal(settings.broker_state / "journal"), keys.signing, settings.broker_id, clock)
+    unheard = await ledger.open()
+    if unheard:
+        _log.warning("exchanges_ended_unheard", count=unheard)
+    return ledger
+
+
+async def serve(
+    settings: BrokerSettings, keys: BrokerKeys, ledger: Ledger, clock: Clock, stopping: asyncio.Event
+) -> None:
+    """Keep leases fresh until told to stop; nothing here waits for the bus to begin."""
+    bus = Bus(
+        settings.nats_url, keys.nkey_seed, f"vreg-{settings.broker_id}", inbox_prefix(Service.TOKEN_BROKER)
+    )
+    for declared in (*BUCKETS, *STREAMS):
+        await (bus.ensure_bucket if declared in BUCKETS else bus.ensure_stream)(declared.name)
+    egress = EgressPolicy.from_settings(settings)
+    trust_file = write_trust_file(settings.broker_state, egress.ca_pem)
+    world = ExchangeWorld(clock, egress, str(trust_file))
+    generations = Generations(settings.broker_id, clock)
+    publisher = LeasePublisher(bus, keys.signing, keys.proxies)
+    book, orders = LeaseBook(catalogue()), Orders(catalogue(), keys.sealing)
+    exchanges = Exchanges(catalogue(), orders, find_exchanges(catalogue(), world))
+    keeping_world = RefresherWorld(publisher, generations, clock, EventWaits())
+    refresher = Refresher(book, exchanges, ledger, keeping_world)
+    found = FoundLeases(generations, publisher)
+    keeping = BookKeeping(book, refresher, found)
+    audit = AuditPublisher(ledger, bus, Cursor(settings.broker_state / "published.json"))
+    bus.on_connected(publisher.repeat_all)
+    leases = RecordFollower(
+        bus,
+        lease.BUCKET,
+        lease.KEY_FILTER,
+        verify=signed_by(keys.signing.verifying, lease.BUCKET),
+        on_record=found.lease,
+    )
+    from_api = [
+        RecordFollower(bus, bucket, keys_of, verify=signed_by(keys.api, bucket), on_record=on_record)
+        for bucket, keys_of, on_record in (
+            (upstream.BUCKET, upstream.KEY_FILTER, keeping.upstream),
+            (identity.BUCKET, identity.KEY_FILTER, keeping.identity),
+        )
+    ]
+    requests = RefreshRequests(refresher)
+    _log.info("broker_started", broker=settings.broker_id, bus=settings.nats_url)
+    async with asyncio.TaskGroup() as group:
+        serving = [
+            group.create_task(bus.run()),
+            group.create_task(publisher.run()),
+            group.create_task(audit.run()),
+            *(group.create_task(_persist(follower.run)) for follower in (leases, *from_api)),
+            group.create_task(
+                _persist(lambda: bus.respond(refresh.SUBJECT, requests.answer, QUEUE, deadline=10.0))
+            ),
+        ]
+        await _refresh(refresher, leases, bus, stopping)
+        for task in serving:
+            task.cancel()
+    await ledger.close()
+    _log.info("broker_stopped")
+
+
+async def _refresh(refresher: Refresher, leases: RecordFollower, bus: Bus, stopping: asyncio.Event) -> None:
+    """Run the refresher once it is known what was handed out before, or that this cannot be known now."""
+    async with asyncio.TaskGroup() as group:
+        looking = group.create_task(_look(leases, bus))
+        stopped = group.create_task(stopping.wait())
+        await asyncio.wait({looking, stopped}, return_when=asyncio.FIRST_COMPLETED)
+        looking.cancel()
+        stopped.cancel()
+    await refresher.run(stopping)
+
+
+async def _look(leases: RecordFollower, bus: Bus) -> None:
+    await bus.wait_connected()  # without a bus there is nothing to exchange for either
+    try:
+        async with asyncio.timeout(FOUND_SECONDS):
+            await leases.wait_synced()
+    except TimeoutError:
+        _log.warning("leases_not_found", remedy="proxies name what they hold when they ask")
+
+
+async def _persist(work: Callable[[], Awaitable[None]]) -> None:
+    """Do it again when the bus forbids it: its grants may be mended while we run."""
+    while True:
+        try:
+            await work()
+        except BusPermissionError as error:
+            _log.error("bus_refuses", reason=str(error))
+        await asyncio.sleep(REFUSED_SECONDS)
