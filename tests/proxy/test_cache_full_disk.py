@@ -170,6 +170,21 @@ async def test_a_limit_on_file_size_is_a_full_disk_too(tmp_path: Path) -> None:
         assert cache.problem is None
 
 
+async def test_a_folder_that_could_not_be_made_at_start_is_made_later(tmp_path: Path) -> None:
+    in_the_way = tmp_path / "disk"
+    in_the_way.write_bytes(b"")
+    source = FakeBlobSource(some_bytes(MIB))
+    async with open_cache(in_the_way / "cache", ManualClock(), patience=AT_ONCE) as cache:
+        assert cache.problem is not None
+        assert await pull(cache, source) == source.blob
+        in_the_way.unlink()
+        assert await pull(cache, source) == source.blob
+        asked = len(source.opens)
+        assert await pull(cache, source) == source.blob
+        assert len(source.opens) == asked
+    assert (in_the_way / "cache").stat().st_mode & 0o077 == 0
+
+
 def fill_up(disk: Path) -> None:
     with (disk / "ballast").open("wb", buffering=0) as ballast:
         try:

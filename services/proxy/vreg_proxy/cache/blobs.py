@@ -8,6 +8,7 @@ from typing import Final
 import structlog
 
 from vreg_proxy.cache.body import Body
+from vreg_proxy.cache.content_store import CacheUnwritableError, make_folder
 from vreg_proxy.cache.download import Download
 from vreg_proxy.cache.endings import Ending, Failed, Refused, Unwritable, Verified
 from vreg_proxy.cache.fill_owner import Workshop
@@ -55,9 +56,10 @@ class Blobs:
     def prepare(self) -> None:
         """Make the folder and sweep up after dead processes; do without one that cannot be written."""
         try:
-            self._folder.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-            self._folder.mkdir(exist_ok=True, mode=0o700)
+            make_folder(self._folder)
             self._fills.reclaim()
+        except CacheUnwritableError as error:
+            self.problem = str(error)
         except OSError as error:
             self.problem = f"the cache folder cannot be written: {error.strerror}"
 

@@ -76,6 +76,7 @@ class ContentStore:
         """
         if self.path(digest).exists():
             return
+        make_folder(self._root / "filling")
         try:
             descriptor, name = tempfile.mkstemp(".tmp", dir=self._root / "filling")
         except OSError as error:
@@ -136,6 +137,17 @@ class ContentStore:
         except OSError:
             with suppress(OSError):
                 self.path(digest).unlink(missing_ok=True)
+
+
+def make_folder(folder: Path) -> None:
+    """Make a folder nobody else may look into, also later than at start. Raises CacheUnwritableError."""
+    if folder.is_dir():
+        return
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        folder.mkdir(exist_ok=True, mode=0o700)
+    except OSError as error:
+        raise CacheUnwritableError(f"the cache folder cannot be made: {error.strerror}") from error
 
 
 def is_same_file(path: Path, descriptor: int) -> bool:

@@ -8,7 +8,7 @@ from typing import Final
 import structlog
 
 from vreg_proxy.cache.body import Body
-from vreg_proxy.cache.content_store import CacheUnwritableError
+from vreg_proxy.cache.content_store import CacheUnwritableError, make_folder
 from vreg_proxy.cache.endings import Ending, Failed, Unwritable
 from vreg_proxy.cache.fill_follower import FillFollower, Next
 from vreg_proxy.cache.fill_owner import FillOwner, Workshop, let_go
@@ -95,6 +95,7 @@ class Fills:
 
     async def _to_the_end(self, body: Body, origin: Origin, source: BlobSource) -> Ending:
         files = FillFiles(self._folder, body.digest)
+        make_folder(self._folder)
         for _ in range(BEGINNINGS):
             record = FillRecord.open(files.record)
             try:
