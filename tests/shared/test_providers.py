@@ -234,6 +234,7 @@ class TestClassify:
                 False,
             ),
             (401, "Not Authorized", Answer.REFUSED, "credential_rejected", True),
+            (400, "Bad Request", Answer.REFUSED, "credential_rejected", True),
             (404, '{"errors":[{"code":"NAME_UNKNOWN"}]}', Answer.ABSENT, "repository_unknown", False),
             (404, '{"errors":[{"code":"MANIFEST_UNKNOWN"}]}', Answer.ABSENT, "manifest_unknown", False),
             (405, '{"errors":[{"code":"UNSUPPORTED"}]}', Answer.UNAVAILABLE, "pagination_refused", False),
@@ -251,7 +252,7 @@ class TestClassify:
         verdict = judge(ECR, status, body)
         assert (verdict.answer, verdict.reason, verdict.refreshable) == (answer, reason, refreshable)
 
-    @pytest.mark.parametrize("status", [100, 204, 302, 400, 402, 409, 418, 451, 500, 502, 503, 504, 599])
+    @pytest.mark.parametrize("status", [100, 204, 302, 402, 409, 418, 451, 500, 502, 503, 504, 599])
     @pytest.mark.parametrize("kind", [ECR, OCI], ids=lambda kind: kind.name)
     def test_what_no_row_knows_is_unavailable_and_never_absent(self, kind: RegistryKind, status: int) -> None:
         assert judge(kind, status, "whatever").answer is Answer.UNAVAILABLE

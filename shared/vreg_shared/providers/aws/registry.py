@@ -22,7 +22,7 @@ REJECTIONS: Final = (
         403, Answer.HIDDEN, "permission_denied", code="DENIED", contains="is not authorized to perform"
     ),
     RejectionRule(401, Answer.REFUSED, "credential_rejected", refreshable=True),
-    RejectionRule(400, Answer.REFUSED, "credential_rejected", contains="authorization", refreshable=True),
+    RejectionRule(400, Answer.REFUSED, "credential_rejected", refreshable=True),
     RejectionRule(404, Answer.ABSENT, "repository_unknown", code="NAME_UNKNOWN"),
     RejectionRule(405, Answer.UNAVAILABLE, "pagination_refused", code="UNSUPPORTED"),
 )
