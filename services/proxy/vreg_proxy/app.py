@@ -11,7 +11,6 @@ from typing import Final
 import structlog
 
 from vreg_proxy.distribution.replies import (
-    Message,
     Problem,
     Receive,
     Scope,
@@ -50,31 +49,21 @@ class App:
             await self._lifespan(receive, send)
 
     async def _http(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request. In the middle of a body there is no other answer: the server then closes."""
         world = self._world
-        started = False
-
-        async def noting(message: Message) -> None:
-            nonlocal started
-            started = True
-            await send(message)
-
-        if world is None:
-            await problem_reply(Problem(OciError.UNAVAILABLE), new_request_id()).send(send)
-            return
         try:
-            if scope["raw_path"].startswith(b"/v2"):
-                await world.surface(scope, receive, noting)
+            if world is None:
+                await problem_reply(Problem(OciError.UNAVAILABLE), new_request_id()).send(send)
+            elif scope["raw_path"].startswith(b"/v2"):
+                await world.surface(scope, receive, send)
             else:
-                reply = world.readiness.answer(scope["path"])
-                await (reply or problem_reply(_NO_PAGE, new_request_id())).send(
-                    send, with_body=scope["method"] != "HEAD"
-                )
+                reply = world.readiness.answer(scope["path"]) or problem_reply(_NO_PAGE, new_request_id())
+                await reply.send(send, with_body=scope["method"] != "HEAD")
         except Exception:  # noqa: BLE001 - the client gets an answer whatever broke
             request_id = new_request_id()
-            _log.exception("request_failed", path=scope["path"], request_id=request_id, in_body=started)
-            if not started:
-                problem = Problem(OciError.UNAVAILABLE, "internal_error")
-                await problem_reply(problem, request_id).send(send, with_body=scope["method"] != "HEAD")
+            _log.exception("request_failed", path=scope["path"], request_id=request_id)
+            problem = Problem(OciError.UNAVAILABLE, "internal_error")
+            await problem_reply(problem, request_id).send(send, with_body=scope["method"] != "HEAD")
 
     async def _lifespan(self, receive: Receive, send: Send) -> None:
         """Open the world, tell the server, and close it when told. A world that breaks ends the process."""

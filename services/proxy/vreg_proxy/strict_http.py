@@ -39,44 +39,37 @@ class StrictHttp(HttpToolsProtocol):
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        """Take in bytes, and watch that they come to the end of a header."""
+        """Take in bytes; while they are not a whole header, count them and watch the time."""
         super().data_received(data)
-        if self._deadline is None and self.timeout_keep_alive_task is None and self._is_idle():
-            self._arm()
-
-    def on_message_begin(self) -> None:
-        """Begin a request."""
-        super().on_message_begin()
-        self._header_bytes = 0
-        if self._deadline is None:
-            self._arm()
-
-    def on_url(self, url: bytes) -> None:
-        """Take in a piece of the target."""
-        super().on_url(url)
-        if len(self.url) > MAX_TARGET_BYTES:
-            raise RefusedRequestError("the target is too long")
-
-    def on_header(self, name: bytes, value: bytes) -> None:
-        """Take in a header."""
-        super().on_header(name, value)
-        self._header_bytes += len(name) + len(value)
-        if self._header_bytes > MAX_HEADER_BYTES or len(self.headers) > MAX_HEADERS:
-            raise RefusedRequestError("the header is too large")
+        if self._is_waiting():
+            self._header_bytes += len(data)
+            if self._header_bytes > MAX_HEADER_BYTES + MAX_TARGET_BYTES:
+                self.send_400_response("The header is too large.")
+            elif self._deadline is None and self.timeout_keep_alive_task is None:
+                self._arm()
 
     def on_headers_complete(self) -> None:
         """Begin the answer, if the request is one."""
         self._disarm()
-        if not self.url.startswith(b"/"):
-            raise RefusedRequestError("the target is not a path")
-        hosts = sum(name == b"host" for name, _ in self.headers)
-        if hosts > 1 or (hosts == 0 and self.parser.get_http_version() != "1.0"):
+        size = hosts = 0
+        for name, value in self.headers:
+            size += len(name) + len(value)
+            hosts += name == b"host"
+        if size > MAX_HEADER_BYTES or len(self.headers) > MAX_HEADERS:
+            raise RefusedRequestError("the header is too large")
+        if hosts != 1 and (hosts or self.parser.get_http_version() != "1.0"):
             raise RefusedRequestError("a request has one Host header")
+        if len(self.url) > MAX_TARGET_BYTES or not self.url.startswith(b"/"):
+            raise RefusedRequestError("the target is not a path of modest length")
+        self._header_bytes = 0
         super().on_headers_complete()
 
-    def _is_idle(self) -> bool:
+    def _is_waiting(self) -> bool:
+        """Whether no answer is under way, so that the client is the one to act."""
         cycle: RequestResponseCycle | None = self.cycle
-        return not self.transport.is_closing() and (cycle is None or cycle.response_complete)
+        if self.transport.is_closing():
+            return False
+        return cycle is None or cycle.response_complete or cycle.scope is not self.scope
 
     def _arm(self) -> None:
         self._deadline = self.loop.call_later(HEADER_SECONDS, self._give_up)

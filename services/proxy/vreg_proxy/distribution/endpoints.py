@@ -61,14 +61,16 @@ class FindsTags(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Request:
-    """What an endpoint needs of a request."""
+    """What is read of a request. `credentials` counts its Authorization headers."""
 
     is_head: bool
     query: bytes
-    range: bytes | None
-    if_none_match: bytes | None
+    authorization: bytes | None = None
+    credentials: int = 0
+    range: bytes | None = None
+    if_none_match: bytes | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,12 +104,16 @@ class Endpoints:
         self._hot = hot
         self._catalogue = catalogue
 
+    def from_memory(
+        self, path: ManifestPath, request: Request, registry: RegistryRecord, snapshot: Snapshot
+    ) -> Reply | None:
+        """Return the answer for a manifest about which nobody need be asked."""
+        hot = self._hot.get((registry.id, path.place.repository, path.reference), snapshot.routing)
+        return _unless_matched(*hot, request) if hot is not None else None
+
     async def manifest(self, path: ManifestPath, visit: Visit) -> Reply | Problem:
-        """Answer from memory while that is good, otherwise find the manifest."""
+        """Find the manifest, and keep it ready while it is good."""
         key = (visit.registry.id, path.place.repository, path.reference)
-        hot = self._hot.get(key, visit.snapshot.routing)
-        if hot is not None:
-            return _unless_matched(*hot, visit.request)
         asked = await self._candidates(path.place, visit, path.reference)
         found = await self._manifests.pull(asked, path.reference)
         if not isinstance(found, Served):

@@ -90,6 +90,8 @@ class MalformedPath:
 
 
 InRepository = ManifestPath | BlobPath | TagsPath | ReferrersPath
+IN_REPOSITORY: Final = (ManifestPath, BlobPath, TagsPath, ReferrersPath)
+"""The same as a tuple, which isinstance tests several times faster."""
 Route = Ping | TokenRequest | InRepository | PushPath | UnknownPath | MalformedPath
 
 _ROOT: Final = "/v2/"

@@ -1,6 +1,5 @@
 """A request's way through `/v2/`: cut the path, know the client, admit or refuse, and only then look."""
 
-from dataclasses import dataclass
 from typing import Final, Protocol
 
 import structlog
@@ -9,6 +8,7 @@ from vreg_proxy.config_cache import Snapshot
 from vreg_proxy.distribution.authentication import Authenticator, Client
 from vreg_proxy.distribution.endpoints import Endpoints, Request, Visit
 from vreg_proxy.distribution.paths import (
+    IN_REPOSITORY,
     BlobPath,
     InRepository,
     MalformedPath,
@@ -57,14 +57,6 @@ class Configuration(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
-class _Headers:
-    authorization: bytes | None = None
-    is_twofold: bool = False
-    range: bytes | None = None
-    if_none_match: bytes | None = None
-
-
 class Surface:
     """`/v2/` as an ASGI application."""
 
@@ -98,26 +90,28 @@ class Surface:
         if answer is not None:
             await answer.send(send, with_body=not is_head)
 
-    async def _answer(self, scope: Scope, receive: Receive, send: Send) -> Reply | Problem | None:
+    async def _answer(  # noqa: PLR0911 - a table of refusals, in their order
+        self, scope: Scope, receive: Receive, send: Send
+    ) -> Reply | Problem | None:
         route = parse_path(scope["raw_path"])
         if isinstance(route, MalformedPath):
             return Problem(route.error)
-        headers = _headers(scope["headers"])
-        if headers.is_twofold:
+        request = _request(scope)
+        if request.credentials > 1:
             return _TWO_CREDENTIALS
         if self._configuration.is_too_old():
             return Problem(OciError.UNAVAILABLE, "configuration_too_old", retry_after=5.0)
         snapshot = self._configuration.snapshot()
-        client = self._authenticator.client(headers.authorization)
-        if isinstance(route, InRepository) and scope["method"] in _READING:
+        client = self._authenticator.client(request.authorization)
+        if isinstance(route, IN_REPOSITORY) and scope["method"] in _READING:
             registry = self._gate.admit(client, route.place, snapshot)
             if isinstance(registry, Problem):
                 return registry
-            request = Request(
-                scope["method"] == "HEAD", scope["query_string"], headers.range, headers.if_none_match
-            )
-            visit = Visit(request, registry, snapshot, send, receive)
-            return await self._in_repository(route, visit)
+            if isinstance(route, ManifestPath):
+                ready = self._endpoints.from_memory(route, request, registry, snapshot)
+                if ready is not None:
+                    return ready
+            return await self._in_repository(route, Visit(request, registry, snapshot, send, receive))
         return self._elsewhere(route, client, scope, snapshot)
 
     async def _in_repository(self, route: InRepository, visit: Visit) -> Reply | Problem | None:
@@ -145,18 +139,17 @@ class Surface:
         return _PONG if isinstance(route, Ping) else UNKNOWN
 
 
-def _headers(pairs: list[tuple[bytes, bytes]]) -> _Headers:
-    authorization = range_ = if_none_match = None
-    twofold = False
-    for name, value in pairs:
+def _request(scope: Scope) -> Request:
+    request = Request(scope["method"] == "HEAD", scope["query_string"])
+    for name, value in scope["headers"]:
         if name == b"authorization":
-            twofold = twofold or authorization is not None
-            authorization = value
+            request.authorization = value
+            request.credentials += 1
         elif name == b"range":
-            range_ = value
+            request.range = value
         elif name == b"if-none-match":
-            if_none_match = value
-    return _Headers(authorization, twofold, range_, if_none_match)
+            request.if_none_match = value
+    return request
 
 
 def _told(problem: Problem, path: str) -> Reply:
