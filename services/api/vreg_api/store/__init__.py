@@ -1,0 +1,1 @@
+"""The database: tables, transactions, migrations and the outbox; only store modules import sqlalchemy."""

@@ -1,0 +1,148 @@
+"""Every table of the api's database, as the newest migration leaves it."""
+
+from datetime import UTC, datetime
+from typing import Any, Final
+
+import sqlalchemy as sa
+
+METADATA: Final = sa.MetaData(
+    naming_convention={
+        "pk": "pk_%(table_name)s",
+        "uq": "uq_%(table_name)s_%(column_0_name)s",
+        "fk": "fk_%(table_name)s_%(column_0_name)s",
+        "ix": "ix_%(table_name)s_%(column_0_name)s",
+    }
+)
+
+
+class UtcDateTime(sa.types.TypeDecorator[datetime]):
+    """An aware time; SQLite keeps no zone, so it is UTC there by our own rule."""
+
+    impl = sa.DateTime(timezone=True)
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: sa.Dialect) -> datetime | None:
+        """Give the driver what it takes."""
+        if value is None:
+            return None
+        in_utc = value.astimezone(UTC)
+        return in_utc.replace(tzinfo=None) if dialect.name == "sqlite" else in_utc
+
+    def process_result_value(self, value: datetime | None, dialect: sa.Dialect) -> datetime | None:
+        """Return an aware time in UTC."""
+        if value is None:
+            return None
+        return value.replace(tzinfo=UTC) if dialect.name == "sqlite" else value.astimezone(UTC)
+
+
+def _id() -> sa.Column[Any]:
+    return sa.Column("id", sa.String(26), primary_key=True)
+
+
+def _kept() -> tuple[sa.Column[Any], ...]:
+    """Return what every row of a noun has."""
+    return (
+        sa.Column("version", sa.BigInteger, nullable=False),
+        sa.Column("created_at", UtcDateTime, nullable=False),
+        sa.Column("updated_at", UtcDateTime, nullable=False),
+    )
+
+
+IDENTITIES: Final = sa.Table(
+    "identities",
+    METADATA,
+    _id(),
+    sa.Column("name", sa.Text, nullable=False),
+    sa.Column("name_key", sa.Text, nullable=False, unique=True),
+    sa.Column("method", sa.Text, nullable=False),
+    sa.Column("settings", sa.JSON, nullable=False),
+    sa.Column("usable_for", sa.JSON, nullable=False),
+    sa.Column("external_id", sa.Text, nullable=False, unique=True),
+    sa.Column("secret_fields", sa.JSON, nullable=False),
+    sa.Column("sealed_secrets", sa.Text, nullable=True),
+    sa.Column("credential_version", sa.BigInteger, nullable=False),
+    *_kept(),
+)
+
+UPSTREAMS: Final = sa.Table(
+    "upstreams",
+    METADATA,
+    _id(),
+    sa.Column("name", sa.Text, nullable=False),
+    sa.Column("name_key", sa.Text, nullable=False, unique=True),
+    sa.Column("description", sa.Text, nullable=False),
+    sa.Column("kind", sa.Text, nullable=False),
+    sa.Column("host", sa.Text, nullable=False),
+    sa.Column("identity_id", sa.String(26), sa.ForeignKey(IDENTITIES.c.id), nullable=True, index=True),
+    sa.Column("repository_prefix", sa.Text, nullable=False),
+    sa.Column("tag_validity_seconds", sa.Integer, nullable=False),
+    sa.Column("stale_policy", sa.Text, nullable=False),
+    sa.Column("token_realm", sa.Text, nullable=True),
+    sa.Column("private_ca", sa.Text, nullable=True),
+    sa.Column("enabled", sa.Boolean, nullable=False),
+    sa.Column("cache_epoch", sa.BigInteger, nullable=False),
+    *_kept(),
+)
+
+VIRTUAL_REGISTRIES: Final = sa.Table(
+    "virtual_registries",
+    METADATA,
+    _id(),
+    sa.Column("slug", sa.Text, nullable=False, unique=True),
+    sa.Column("description", sa.Text, nullable=False),
+    sa.Column("anonymous_pull", sa.Boolean, nullable=False),
+    *_kept(),
+)
+
+MEMBERSHIPS: Final = sa.Table(
+    "memberships",
+    METADATA,
+    sa.Column("registry_id", sa.String(26), sa.ForeignKey(VIRTUAL_REGISTRIES.c.id), primary_key=True),
+    sa.Column("upstream_id", sa.String(26), sa.ForeignKey(UPSTREAMS.c.id), primary_key=True, index=True),
+    sa.Column("position", sa.Integer, nullable=False),
+    sa.Column("allow", sa.JSON, nullable=False),
+    sa.Column("deny", sa.JSON, nullable=False),
+    sa.Column("on_hidden", sa.Text, nullable=False),
+    sa.UniqueConstraint("registry_id", "position"),
+)
+
+ACCESS_TOKENS: Final = sa.Table(
+    "access_tokens",
+    METADATA,
+    _id(),
+    sa.Column("name", sa.Text, nullable=False),
+    sa.Column("name_key", sa.Text, nullable=False),
+    sa.Column("secret_sha256", sa.String(64), nullable=False),
+    sa.Column("role", sa.Text, nullable=False),
+    sa.Column("is_limited", sa.Boolean, nullable=False),
+    sa.Column("expires_at", UtcDateTime, nullable=True),
+    *_kept(),
+)
+"""`is_limited` says that the token is good only for the registries in `access_registries`."""
+
+ACCESS_REGISTRIES: Final = sa.Table(
+    "access_registries",
+    METADATA,
+    sa.Column("access_id", sa.String(26), sa.ForeignKey(ACCESS_TOKENS.c.id), primary_key=True),
+    sa.Column(
+        "registry_id", sa.String(26), sa.ForeignKey(VIRTUAL_REGISTRIES.c.id), primary_key=True, index=True
+    ),
+)
+
+TOMBSTONES: Final = sa.Table(
+    "tombstones",
+    METADATA,
+    sa.Column("key", sa.Text, primary_key=True),
+    sa.Column("version", sa.BigInteger, nullable=False),
+    sa.Column("deleted_at", UtcDateTime, nullable=False),
+)
+"""What was deleted, and a version above its last, so that the deletion can be told again for ever."""
+
+OUTBOX: Final = sa.Table(
+    "outbox",
+    METADATA,
+    sa.Column("id", sa.BigInteger().with_variant(sa.Integer, "sqlite"), sa.Identity(), primary_key=True),
+    sa.Column("key", sa.Text, nullable=False),
+    sa.Column("event", sa.Text, nullable=False),
+)
+"""Changes the bus has not heard of: the key of the record, and the signed audit event."""

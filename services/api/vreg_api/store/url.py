@@ -1,0 +1,44 @@
+"""A database's address as people write it, made into one our drivers understand."""
+
+from typing import Final
+
+from sqlalchemy.engine import URL, make_url
+from sqlalchemy.exc import ArgumentError
+
+from vreg_shared.errors import VregError
+from vreg_shared.secret import Secret
+
+_DRIVERS: Final = {
+    "sqlite": "sqlite+aiosqlite",
+    "sqlite+aiosqlite": "sqlite+aiosqlite",
+    "postgres": "postgresql+asyncpg",
+    "postgresql": "postgresql+asyncpg",
+    "postgresql+asyncpg": "postgresql+asyncpg",
+}
+_EXAMPLES: Final = "sqlite:///path/to/vreg.db or postgresql://user:password@host:5432/vreg"
+
+
+class InvalidDatabaseUrlError(VregError):
+    """The address is of no database we know; the text never repeats it, for it may hold a password."""
+
+
+def parse_database_url(text: Secret) -> URL:
+    """Read an address; raise InvalidDatabaseUrlError."""
+    try:
+        url = make_url(text.reveal())
+    except (ArgumentError, ValueError) as error:
+        raise InvalidDatabaseUrlError(f"write it as {_EXAMPLES}") from error
+    driver = _DRIVERS.get(url.drivername)
+    if driver is None:
+        raise InvalidDatabaseUrlError(f"write it as {_EXAMPLES}")
+    if not url.database or url.database == ":memory:":
+        raise InvalidDatabaseUrlError(f"it names no database; write it as {_EXAMPLES}")
+    return _with_driver_options(url.set(drivername=driver))
+
+
+def _with_driver_options(url: URL) -> URL:
+    """`sslmode` is what everybody writes; asyncpg calls it `ssl`."""
+    if "sslmode" not in url.query:
+        return url
+    mode = url.query["sslmode"]
+    return url.difference_update_query(["sslmode"]).update_query_dict({"ssl": mode})
