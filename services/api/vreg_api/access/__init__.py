@@ -1,0 +1,1 @@
+"""Access tokens: who may pull, and who may change the configuration."""

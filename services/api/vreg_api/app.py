@@ -1,0 +1,79 @@
+"""The application: who may come in, what may come in, and the rooms."""
+
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
+from typing import Any, Final
+
+from fastapi import Depends, FastAPI
+from fastapi.security import HTTPBearer
+from starlette.types import ASGIApp
+
+from vreg_api import readiness
+from vreg_api.access import endpoints as access
+from vreg_api.authentication import Guard
+from vreg_api.identities import endpoints as identities
+from vreg_api.problem_responses import install
+from vreg_api.problems import MEDIA_TYPE, Problem
+from vreg_api.strict_json import StrictJson
+from vreg_api.upstreams import endpoints as upstreams
+from vreg_api.virtual_registries import endpoints as virtual_registries
+from vreg_api.world import World
+
+PREFIX: Final = "/api/v1"
+_PROBLEMS: Final[dict[int | str, dict[str, Any]]] = {
+    "default": {
+        "description": "A problem (RFC 9457); `code` is stable.",
+        "content": {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}},
+    }
+}
+Lifespan = Callable[[FastAPI], AbstractAsyncContextManager[None]]
+
+
+def create_app(world: World, lifespan: Lifespan | None = None) -> ASGIApp:
+    """Return the application for a world; `lifespan` runs what belongs to it."""
+    app = FastAPI(
+        title="vreg",
+        summary="Configuration of a container virtual registry",
+        version="1",
+        openapi_url=f"{PREFIX}/openapi.json",
+        docs_url=None,  # they load scripts from elsewhere
+        redoc_url=None,
+        redirect_slashes=False,
+        lifespan=lifespan,
+    )
+    install(app)
+    app.include_router(readiness.router(world.database, world.bus))
+    for room in (
+        identities.router(world.identities),
+        upstreams.router(world.upstreams),
+        virtual_registries.router(world.virtual_registries),
+        access.router(world.access_tokens),
+    ):
+        app.include_router(
+            room,
+            prefix=PREFIX,
+            responses=_PROBLEMS,
+            dependencies=[Depends(HTTPBearer(auto_error=False, description="An admin's access token"))],
+        )
+    _describe_problems(app)
+    return Guard(StrictJson(app), world.authenticator)
+
+
+def _describe_problems(app: FastAPI) -> None:
+    """Put the problem's schema where the answers refer to, instead of FastAPI's own errors."""
+    make = app.openapi
+
+    def openapi() -> dict[str, Any]:
+        schema = make()
+        components = schema["components"]["schemas"]
+        problem = Problem.model_json_schema(ref_template="#/components/schemas/{model}")
+        components.update(problem.pop("$defs", {}))
+        components["Problem"] = problem
+        for name in ("HTTPValidationError", "ValidationError"):
+            components.pop(name, None)
+        for path in schema["paths"].values():
+            for operation in path.values():
+                operation["responses"].pop("422", None)
+        return schema
+
+    app.openapi = openapi  # type: ignore[method-assign]  # the documented way to extend it

@@ -1,0 +1,1 @@
+"""Identities: named ways to prove ourselves to a cloud."""

@@ -1,0 +1,60 @@
+"""`/identities`: named ways to prove ourselves to a cloud."""
+
+from typing import Annotated
+
+from fastapi import APIRouter, Depends, Response
+
+from vreg_api.authentication import Actor, actor_of
+from vreg_api.etags import IfMatch, Precondition, etag, required
+from vreg_api.fields import Identifier
+from vreg_api.identities.schemas import AnyIdentityCreate, IdentityChange, IdentityView
+from vreg_api.identities.service import Identities
+from vreg_api.paging import Page, PageRequest, page_of, page_request
+
+Asker = Annotated[Actor, Depends(actor_of)]
+
+
+def router(identities: Identities) -> APIRouter:
+    """Return the room's endpoints."""
+    routes = APIRouter(prefix="/identities", tags=["identities"])
+
+    @routes.post("", status_code=201)
+    async def create_identity(wish: AnyIdentityCreate, response: Response, actor: Asker) -> IdentityView:
+        """Create an identity. Its secrets are sealed at once and never shown again."""
+        identity = await identities.create(wish, actor)
+        response.headers["ETag"] = etag(identity.version)
+        response.headers["Location"] = f"/api/v1/identities/{identity.id}"
+        return IdentityView.model_validate(identity)
+
+    @routes.get("")
+    async def list_identities(asked: Annotated[PageRequest, Depends(page_request)]) -> Page[IdentityView]:
+        """List identities in the order of their making."""
+        shown, cursor = page_of(await identities.page(asked), asked, lambda each: each.id)
+        return Page(items=[IdentityView.model_validate(each) for each in shown], next_cursor=cursor)
+
+    @routes.get("/{identifier}")
+    async def read_identity(identifier: Identifier, response: Response) -> IdentityView:
+        """Read an identity; its ETag is what a change must name."""
+        identity = await identities.read(identifier)
+        response.headers["ETag"] = etag(identity.version)
+        return IdentityView.model_validate(identity)
+
+    @routes.patch("/{identifier}")
+    async def change_identity(
+        identifier: Identifier,
+        wish: IdentityChange,
+        response: Response,
+        actor: Asker,
+        if_match: IfMatch = None,
+    ) -> IdentityView:
+        """Change an identity. Its secrets stay unless given; some changes need them again."""
+        identity = await identities.change(identifier, wish, required(if_match), actor)
+        response.headers["ETag"] = etag(identity.version)
+        return IdentityView.model_validate(identity)
+
+    @routes.delete("/{identifier}", status_code=204)
+    async def delete_identity(identifier: Identifier, actor: Asker, if_match: IfMatch = None) -> None:
+        """Delete an identity that no upstream uses."""
+        await identities.delete(identifier, Precondition(if_match), actor)
+
+    return routes

@@ -1,0 +1,54 @@
+"""The api's settings, read once from the environment."""
+
+from pathlib import Path
+from typing import Annotated, Self
+
+from pydantic import Field, field_validator, model_validator
+
+from vreg_api.store.url import InvalidDatabaseUrlError, parse_database_url
+from vreg_shared.secret import Secret
+from vreg_shared.settings import Listen, ServiceSettings
+
+
+class ApiSettings(ServiceSettings):
+    """Settings of `python -m vreg_api`; names begin with VREG_."""
+
+    database_url: Annotated[
+        Secret, Field(description="The database, as sqlite:///path or postgresql://user:password@host/name.")
+    ]
+    api_listen: Annotated[Listen, Field(description="Address to serve on, as host:port.")] = Listen(
+        "127.0.0.1:8600"
+    )
+    api_tls_certificate: Annotated[
+        Path | None, Field(description="PEM file of the listener's certificate chain.")
+    ] = None
+    api_tls_key: Annotated[Path | None, Field(description="PEM file of the certificate's key.")] = None
+
+    @field_validator("database_url")
+    @classmethod
+    def _known_database(cls, url: Secret) -> Secret:
+        try:
+            parse_database_url(url)
+        except InvalidDatabaseUrlError as error:
+            raise ValueError(str(error)) from None
+        return url
+
+    @field_validator("api_listen", mode="before")
+    @classmethod
+    def _address(cls, value: object) -> object:
+        return Listen.parse(value) if isinstance(value, str) else value
+
+    @field_validator("api_tls_certificate", "api_tls_key")
+    @classmethod
+    def _is_file(cls, path: Path | None) -> Path | None:
+        if path is not None and not path.is_file():
+            message = f"there is no file {path}"
+            raise ValueError(message)
+        return path
+
+    @model_validator(mode="after")
+    def _both_or_neither(self) -> Self:
+        if (self.api_tls_certificate is None) != (self.api_tls_key is None):
+            message = "VREG_API_TLS_CERTIFICATE and VREG_API_TLS_KEY are set together or not at all"
+            raise ValueError(message)
+        return self

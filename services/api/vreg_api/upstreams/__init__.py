@@ -1,0 +1,1 @@
+"""Upstreams: the remote registries we may pull from."""

@@ -1,0 +1,104 @@
+"""Whether kind, host, identity and token endpoint of an upstream fit each other: where a secret may go.
+
+Pure. The seal enforces the same again in the broker; here a person is told why.
+"""
+
+from urllib.parse import urlsplit
+
+from vreg_api.identities.store import Identity
+from vreg_api.problems import invalid
+from vreg_api.upstreams.store import Upstream
+from vreg_shared.catalogue import Catalogue
+from vreg_shared.provider import InvalidHostError, Presentation, RegistryKind, UsableFor
+from vreg_shared.providers.basic.hosts import is_oci_host
+
+
+def normal_host(catalogue: Catalogue, kind_name: str, host: str) -> str:
+    """Return the host in lower case; raise ProblemError unless it is one of the kind's."""
+    kind = catalogue.kind(kind_name)
+    try:
+        lowered = kind.require_host(host)
+    except InvalidHostError as error:
+        raise invalid("host", "host_refused", str(error)) from None
+    owner = catalogue.kind_owning(lowered) if kind.is_generic else None
+    if owner is not None:
+        message = f"this host is one of {owner.title}: set kind to {owner.name!r}"
+        raise invalid("host", "host_of_other_kind", message)
+    return lowered
+
+
+def require_fit(catalogue: Catalogue, upstream: Upstream, identity: Identity | None) -> None:
+    """Return quietly if the identity may be used for the upstream; raise ProblemError."""
+    kind = catalogue.kind(upstream.kind)
+    usable_for = None
+    if identity is None:
+        if not kind.anonymous:
+            raise invalid(
+                "identity_id", "identity_required", f"{kind.title} cannot be pulled from anonymously"
+            )
+    else:
+        usable_for = _require_usable(catalogue, kind, upstream, identity)
+    if upstream.token_realm is not None:
+        _require_realm(kind, upstream, usable_for)
+
+
+def _require_usable(
+    catalogue: Catalogue, kind: RegistryKind, upstream: Upstream, identity: Identity
+) -> UsableFor:
+    if identity.method not in kind.methods:
+        message = (
+            f"{kind.title} does not take the auth method {identity.method}, but {', '.join(kind.methods)}"
+        )
+        raise invalid("identity_id", "method_refused", message)
+    provider = catalogue.provider_of_method(identity.method)
+    usable_for = provider.usable_for.model_validate(identity.usable_for)
+    if not usable_for.permits(upstream.host):
+        message = (
+            f"the identity's usable_for does not permit this host ({upstream.host}); "
+            "widen it first, giving its secret again"
+        )
+        raise invalid("identity_id", "host_not_permitted", message)
+    return usable_for
+
+
+def _require_realm(kind: RegistryKind, upstream: Upstream, usable_for: UsableFor | None) -> None:
+    """Refuse a realm that the identity's password may not be sent to: it gets the password."""
+    if kind.presentation is not Presentation.REALM:
+        message = f"{kind.title} has no token endpoint to choose; leave it out"
+        raise invalid("token_realm", "realm_refused", message)
+    realm = upstream.token_realm or ""
+    place = realm_host(realm)
+    own = {upstream.host, upstream.host.removesuffix(":443"), f"{upstream.host}:443"}
+    if usable_for is None or realm == kind.token_realm(upstream.host) or place in own:
+        return
+    if not usable_for.permits(place):
+        message = f"the identity's usable_for does not permit {place}, where its secret would be sent"
+        raise invalid("token_realm", "host_not_permitted", message)
+
+
+def realm_host(realm: str) -> str:
+    """Return the host of a token endpoint, with port if any; raise ProblemError unless it is an https URL."""
+    if not realm.isascii() or any(each <= " " or each in '\\"<>^`{|}' for each in realm):
+        raise _bad_realm()
+    try:
+        parts = urlsplit(realm)
+        host = parts.netloc
+    except ValueError:
+        raise _bad_realm() from None
+    if (
+        parts.scheme != "https"
+        or "@" in host
+        or parts.query
+        or parts.fragment
+        or "#" in realm
+        or "?" in realm
+    ):
+        raise _bad_realm()
+    if host != host.lower() or not is_oci_host(host):
+        raise _bad_realm()
+    return host
+
+
+def _bad_realm() -> Exception:
+    message = "write it as https://host/path, in lower case, without user, query and fragment"
+    return invalid("token_realm", "realm_refused", message)

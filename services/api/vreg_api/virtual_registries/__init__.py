@@ -1,0 +1,1 @@
+"""Virtual registries: ordered lists of upstreams served as one registry."""

@@ -1,0 +1,79 @@
+"""Where the api's world is assembled from its settings, run, and taken down again."""
+
+import asyncio
+import os
+import platform
+import signal
+from collections.abc import AsyncIterator, Coroutine
+from contextlib import asynccontextmanager
+
+import structlog
+from fastapi import FastAPI
+from starlette.types import ASGIApp
+
+from vreg_api.app import create_app
+from vreg_api.settings import ApiSettings
+from vreg_api.store.database import Database
+from vreg_api.world import Means, World, make_world
+from vreg_shared.bus import Bus
+from vreg_shared.catalogue import catalogue
+from vreg_shared.clock import SystemClock
+from vreg_shared.key_files import KeyFolder, PublicKeyFolder, Service
+from vreg_shared.topology import inbox_prefix
+
+_log = structlog.get_logger(__name__)
+
+
+def open_world(settings: ApiSettings) -> tuple[World, Bus]:
+    """Return the world and its bus, neither connected to anything yet; raise MissingKeyError."""
+    own, public = KeyFolder(settings.keys), PublicKeyFolder(settings.public_keys)
+    bus = Bus(settings.nats_url, own.nkey_seed(), "vreg-api", inbox_prefix(Service.API))
+    means = Means(
+        database=Database(settings.database_url),
+        bus=bus,
+        signing_key=own.signing_key(),
+        broker_key=public.sealing_key(Service.TOKEN_BROKER),
+        catalogue=catalogue(),
+        clock=SystemClock(),
+        instance=platform.node() or "api",
+    )
+    return make_world(means), bus
+
+
+def open_app(settings: ApiSettings) -> ASGIApp:
+    """Return the application, which connects when it starts; raise MissingKeyError."""
+    world, bus = open_world(settings)
+
+    @asynccontextmanager
+    async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
+        async with running(world, bus):
+            yield
+
+    return create_app(world, lifespan)
+
+
+@asynccontextmanager
+async def running(world: World, bus: Bus) -> AsyncIterator[None]:
+    """Keep bus and relay running, then close the database; what waits in the outbox waits there."""
+    try:
+        async with asyncio.TaskGroup() as group:
+            tasks = [
+                group.create_task(_or_end_process("bus", bus.run())),
+                group.create_task(_or_end_process("relay", world.relay.run())),
+            ]
+            try:
+                yield
+            finally:
+                for task in tasks:
+                    task.cancel()
+    finally:
+        await world.database.close()
+
+
+async def _or_end_process(what: str, running: Coroutine[None, None, None]) -> None:
+    """Let the api be started again: if its changes reach nobody, it must not go on as if they did."""
+    try:
+        await running
+    except Exception:  # noqa: BLE001 - whatever it is, it ends the process
+        _log.exception("part_failed", part=what)
+        os.kill(os.getpid(), signal.SIGTERM)

@@ -1,0 +1,101 @@
+"""Everything the api consists of, put together from a database, a bus, keys and a clock."""
+
+from dataclasses import dataclass
+from typing import Protocol
+
+from vreg_api.access.service import AccessTokens
+from vreg_api.access.store import AccessStore, StoredAccess
+from vreg_api.authentication import Authenticator
+from vreg_api.identities.credentials import Sealer
+from vreg_api.identities.service import Identities
+from vreg_api.identities.store import IdentityStore
+from vreg_api.ledger import Ledger
+from vreg_api.readiness import HasConnection
+from vreg_api.records import Records
+from vreg_api.relay import RecordBus, Relay
+from vreg_api.store.database import Database
+from vreg_api.store.outbox import Outbox
+from vreg_api.upstreams.service import Upstreams
+from vreg_api.upstreams.store import UpstreamStore
+from vreg_api.virtual_registries.service import VirtualRegistries
+from vreg_api.virtual_registries.store import VirtualRegistryStore
+from vreg_shared.catalogue import Catalogue
+from vreg_shared.clock import Clock
+from vreg_shared.sealing import SealingPublicKey
+from vreg_shared.signing import SigningKey
+
+
+class ApiBus(RecordBus, HasConnection, Protocol):
+    """The bus, as the api needs it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Means:
+    """What the world is made of."""
+
+    database: Database
+    bus: ApiBus
+    signing_key: SigningKey
+    broker_key: SealingPublicKey
+    catalogue: Catalogue
+    clock: Clock
+    instance: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class World:
+    """The rooms, who guards them, and what carries their changes to the bus."""
+
+    database: Database
+    bus: ApiBus
+    identities: Identities
+    upstreams: Upstreams
+    virtual_registries: VirtualRegistries
+    access_tokens: AccessTokens
+    authenticator: Authenticator
+    relay: Relay
+
+
+def make_world(means: Means) -> World:
+    """Assemble the api; the relay wakes at every commit."""
+    database, clock, catalogue = means.database, means.clock, means.catalogue
+    ledger = Ledger(means.signing_key, means.instance, clock)
+    identities, upstreams = IdentityStore(), UpstreamStore()
+    registries, access = VirtualRegistryStore(), AccessStore()
+    relay = Relay(means.bus, Outbox(database), Records(database), means.signing_key)
+    database.on_commit(relay.wake)
+    return World(
+        database=database,
+        bus=means.bus,
+        identities=Identities(
+            database=database,
+            ledger=ledger,
+            sealer=Sealer(means.broker_key),
+            catalogue=catalogue,
+            clock=clock,
+            store=identities,
+            upstreams=upstreams,
+        ),
+        upstreams=Upstreams(
+            database=database,
+            ledger=ledger,
+            catalogue=catalogue,
+            clock=clock,
+            store=upstreams,
+            identities=identities,
+            registries=registries,
+        ),
+        virtual_registries=VirtualRegistries(
+            database=database,
+            ledger=ledger,
+            clock=clock,
+            store=registries,
+            upstreams=upstreams,
+            access=access,
+        ),
+        access_tokens=AccessTokens(
+            database=database, ledger=ledger, clock=clock, store=access, registries=registries
+        ),
+        authenticator=Authenticator(StoredAccess(database, access), clock),
+        relay=relay,
+    )

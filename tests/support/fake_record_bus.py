@@ -1,0 +1,60 @@
+"""A bus that keeps what is put on it, and can be down."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+
+from vreg_shared.bus import BusRefusedError, BusUnavailableError
+from vreg_shared.messages.record import SignedRecord, decode
+from vreg_shared.signing import VerifyingKey
+
+
+class FakeRecordBus:
+    """What the api's relay sees of the bus; `values` is what readers would."""
+
+    def __init__(self) -> None:
+        self.values: dict[tuple[str, str], bytes] = {}
+        self.events: dict[str, tuple[str, bytes]] = {}
+        self.puts: list[str] = []
+        self.refuses: set[str] = set()
+        self._up = asyncio.Event()
+        self._callbacks: list[Callable[[], Awaitable[None]]] = []
+
+    @property
+    def connected(self) -> bool:
+        return self._up.is_set()
+
+    async def wait_connected(self) -> None:
+        await self._up.wait()
+
+    def on_connected(self, callback: Callable[[], Awaitable[None]]) -> None:
+        self._callbacks.append(callback)
+
+    async def come_up(self) -> None:
+        self._up.set()
+        for callback in self._callbacks:
+            await callback()
+
+    def go_down(self, *, lose_everything: bool = False) -> None:
+        self._up.clear()
+        if lose_everything:
+            self.values.clear()
+
+    async def put(self, bucket: str, key: str, value: bytes) -> None:
+        self._require_up()
+        if key in self.refuses:
+            raise BusRefusedError("too large, says the test")
+        self.puts.append(key)
+        self.values[bucket, key] = value
+
+    async def publish(self, subject: str, payload: bytes, *, message_id: str) -> None:
+        self._require_up()
+        self.events[message_id] = (subject, payload)
+
+    def record(self, bucket: str, key: str, writer: VerifyingKey) -> SignedRecord | None:
+        """Return what a reader would believe."""
+        raw = self.values.get((bucket, key))
+        return decode(raw, writer, bucket, key) if raw is not None else None
+
+    def _require_up(self) -> None:
+        if not self.connected:
+            raise BusUnavailableError("the fake bus is down")
