@@ -8,7 +8,7 @@ from datetime import timedelta
 import pytest
 
 from tests.proxy.proxy_world import FakeBroker, ProxyWorld
-from tests.proxy.test_pulls import BY_TAG, MANIFEST, holding
+from tests.proxy.test_pulls import BLOB, BY_DIGEST, BY_TAG, MANIFEST, holding
 from tests.support.clock import ManualClock
 from tests.support.fake_registry import basic, error_reply
 from tests.support.fake_server import Reply, Seen
@@ -287,6 +287,19 @@ async def test_without_any_credential_a_pull_says_so_and_is_never_anonymous(worl
         "upstream_auth_unavailable",
     )
     assert int(answer.headers["retry-after"]) > 0
+
+
+async def test_what_is_cached_is_served_when_no_credential_is_to_be_had(world: ProxyWorld) -> None:
+    lease = await private_upstream(world, "first")
+    world.put_lease(replace(lease, not_after=world.clock.now() + timedelta(seconds=1000)))
+    token = world.access()
+    assert (await world.get(BY_TAG, token)).status == (await world.get(BLOB, token)).status == 200
+    world.clock.advance(2000)
+    tag, digest = await world.get(BY_TAG, token), await world.get(BY_DIGEST, token)
+    assert (tag.status, tag.body, digest.body) == (200, MANIFEST, MANIFEST)
+    assert "Stale" in tag.headers["warning"]
+    assert (await world.get(BLOB, token)).status == 200
+    assert (await world.get(BY_TAG.replace("/1", "/uncached"), token)).status == 503
 
 
 async def test_a_credential_that_stays_refused_is_a_403_in_our_words(world: ProxyWorld) -> None:

@@ -9,6 +9,7 @@ from types import FrameType
 from typing import Final
 
 import uvicorn
+from uvicorn.config import STARTUP_FAILURE
 from uvicorn.supervisors import Multiprocess
 
 from vreg_proxy.settings import ProxySettings
@@ -23,6 +24,8 @@ BAD_SETTINGS: Final = 2
 DRAIN_SECONDS: Final = 30
 KEEP_ALIVE_SECONDS: Final = 65
 """Longer than the idle time of usual load balancers, so that they close first."""
+WORKER_SECONDS: Final = 15
+"""For a worker to answer its supervisor: also while it starts on a busy machine."""
 BACKLOG: Final = 2048
 USER_TIMEOUT_MILLISECONDS: Final = 120_000
 """For a client that acknowledges nothing and reads nothing: the kernel lets go of it."""
@@ -41,18 +44,22 @@ def main() -> int:
         return BAD_SETTINGS
     configure_logging("proxy", settings.log_level, settings.log_format)
     os.environ["VREG_PROXY_EXTERNAL_URL"] = _external_url(settings, listener)
-    serve(settings, listener)
-    return 0
+    return serve(settings, listener)
 
 
-def serve(settings: ProxySettings, listener: socket.socket) -> None:
-    """Run one worker in this process, or several in processes that are replaced when they die."""
+def serve(settings: ProxySettings, listener: socket.socket) -> int:
+    """Run one worker in this process, or several in processes that are replaced when they die.
+
+    Returns the exit code: not 0 when a worker could not start at all.
+    """
     signal.signal(signal.SIGTERM, _already_stopped)
     config = server_config(settings)
     if settings.proxy_workers == 1:
         uvicorn.Server(config).run(sockets=[listener])
-    else:
-        Multiprocess(config, sockets=[listener]).run()
+        return 0
+    supervisor = Multiprocess(config, sockets=[listener])
+    supervisor.run()
+    return max(process.exitcode == STARTUP_FAILURE for process in supervisor.processes) * STARTUP_FAILURE
 
 
 def server_config(settings: ProxySettings) -> uvicorn.Config:
@@ -73,6 +80,7 @@ def server_config(settings: ProxySettings) -> uvicorn.Config:
         backlog=BACKLOG,
         timeout_keep_alive=KEEP_ALIVE_SECONDS,
         timeout_graceful_shutdown=DRAIN_SECONDS,
+        timeout_worker_healthcheck=WORKER_SECONDS,
         ssl_certfile=settings.proxy_tls_certificate,
         ssl_keyfile=settings.proxy_tls_key,
     )

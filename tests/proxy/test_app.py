@@ -1,0 +1,127 @@
+"""The life of a worker's application."""
+
+import asyncio
+import os
+import signal
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import pytest
+
+from tests.proxy.proxy_world import ProxyWorld, ask
+from tests.support.clock import ManualClock
+from tests.support.wait import eventually
+from vreg_proxy.app import App, World
+from vreg_proxy.config_cache import ConfigCache
+from vreg_proxy.readiness import Freshness, Readiness
+
+
+class Bus:
+    connected = True
+    is_synced = True
+
+
+class Cache:
+    problem: str | None = None
+
+
+class Lifespan:
+    """The server's side of the lifespan protocol."""
+
+    def __init__(self, app: App) -> None:
+        self._events: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
+        self.said: list[str] = []
+        self._events.put_nowait({"type": "lifespan.startup"})
+        self.task = asyncio.create_task(app({"type": "lifespan"}, self._events.get, self._send))
+
+    async def _send(self, message: Any) -> None:  # noqa: ANN401 - ASGI's
+        self.said.append(message["type"])
+
+    def stop(self) -> None:
+        self._events.put_nowait({"type": "lifespan.shutdown"})
+
+
+@pytest.fixture
+def readiness() -> Readiness:
+    bus, clock = Bus(), ManualClock()
+    return Readiness(Freshness(ConfigCache(), bus, bus, None, clock), bus, Cache())
+
+
+async def test_an_application_serves_between_start_and_end(world: ProxyWorld, readiness: Readiness) -> None:
+    closed = []
+
+    @asynccontextmanager
+    async def opened() -> AsyncIterator[World]:
+        yield World(world.surface, readiness)
+        closed.append(True)
+
+    app = App(opened)
+    assert (await ask(app, "/v2/")).status == 503
+    lifespan = Lifespan(app)
+    await eventually(lambda: lifespan.said)
+    assert (await ask(app, "/v2/")).status == 401
+    assert (await ask(app, "/readyz")).status == (await ask(app, "/livez")).status == 200
+    assert (await ask(app, "/metrics")).status == 404
+    lifespan.stop()
+    await lifespan.task
+    assert closed
+    assert lifespan.said == ["lifespan.startup.complete", "lifespan.shutdown.complete"]
+
+
+async def test_a_world_that_breaks_ends_its_process(
+    world: ProxyWorld, readiness: Readiness, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    killed: list[tuple[int, int]] = []
+    monkeypatch.setattr("os.kill", lambda *arguments: killed.append(arguments))
+    broken = asyncio.Event()
+
+    @asynccontextmanager
+    async def opened() -> AsyncIterator[World]:
+        async with asyncio.TaskGroup() as group:
+            group.create_task(breaking())
+            yield World(world.surface, readiness)
+
+    async def breaking() -> None:
+        await broken.wait()
+        raise RuntimeError("a follower broke")
+
+    lifespan = Lifespan(App(opened))
+    await eventually(lambda: lifespan.said)
+    broken.set()
+    await eventually(lambda: killed)
+    lifespan.stop()
+    await lifespan.task
+    assert killed == [(os.getpid(), signal.SIGTERM)]
+
+
+async def test_whatever_breaks_the_client_gets_an_answer_without_the_reason(readiness: Readiness) -> None:
+    async def broken(_scope: object, _receive: object, _send: object) -> None:
+        raise RuntimeError("SECRETWORD")
+
+    @asynccontextmanager
+    async def opened() -> AsyncIterator[World]:
+        yield World(broken, readiness)  # type: ignore[arg-type]
+
+    app = App(opened)
+    lifespan = Lifespan(app)
+    await eventually(lambda: lifespan.said)
+    answer = await ask(app, "/v2/")
+    assert (answer.status, answer.reason()) == (503, "internal_error")
+    assert b"SECRETWORD" not in answer.body
+    lifespan.stop()
+    await lifespan.task
+
+
+def test_the_age_of_the_configuration_counts_while_nobody_confirms_it() -> None:
+    bus, clock = Bus(), ManualClock()
+    freshness = Freshness(ConfigCache(), bus, bus, 300, clock)
+    clock.advance(1000)
+    assert not freshness.is_too_old()
+    bus.connected = False
+    clock.advance(299)
+    assert not freshness.is_too_old()
+    clock.advance(2)
+    assert freshness.is_too_old()
+    bus.connected = True
+    assert not freshness.is_too_old()
