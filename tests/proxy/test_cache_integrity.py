@@ -18,7 +18,6 @@ HOME = Origin("upstream-1", 0, "team/app")
 OTHER = Origin("upstream-2", 0, "team/app")
 AT_ONCE = Patience(fruitless=2, tries=10, first=0.0, longest=0.0)
 CORRUPTIONS = 1000
-FLIPS = 100
 KIB = 1024
 
 
@@ -96,7 +95,8 @@ async def test_no_range_of_wrong_bytes_is_complete(cache: Cache) -> None:
 
 async def test_a_bit_flipped_on_disk_is_found_and_healed(tmp_path: Path) -> None:
     chance = random.Random(5)  # noqa: S311 - only has to be repeatable
-    sources = [FakeBlobSource(chance.randbytes(chance.choice([10, 70_000, 6_000_000]))) for _ in range(FLIPS)]
+    sizes = [5_000_000] * 10 + [10, 70_000, 300_000] * 30
+    sources = [FakeBlobSource(chance.randbytes(size)) for size in sizes]
     async with open_cache(tmp_path, ManualClock()) as cache:
         for source in sources:
             await received(cache, source)

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from functools import cached_property
 
 from vreg_shared.oci.digest import Digest
 from vreg_shared.provider import Answer, Verdict
@@ -35,7 +36,7 @@ class FakeBlobSource:
     proofs: int = 0
     bytes_sent: int = 0
 
-    @property
+    @cached_property
     def digest(self) -> Digest:
         return Digest.of(self.blob)
 
