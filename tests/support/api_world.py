@@ -68,11 +68,10 @@ class Api:
         return self
 
     async def call(
-        self, method: str, path: str, *, json: Any = None, headers: Mapping[str, str] | None = None
+        self, method: str, path: str, *, json: object = None, headers: Mapping[str, str] | None = None
     ) -> httpx.Response:
         """Call below `/api/v1`."""
-        given = {"json": json} if json is not None else {}
-        return await self.client.request(method, f"/api/v1{path}", headers=headers, **given)
+        return await self.client.request(method, f"/api/v1{path}", headers=headers, json=json)
 
     async def create(self, noun: str, body: Mapping[str, Any]) -> dict[str, Any]:
         answer = await self.call("POST", f"/{noun}", json=body)

@@ -15,7 +15,6 @@ _DRIVERS: Final = {
     "postgresql": "postgresql+asyncpg",
     "postgresql+asyncpg": "postgresql+asyncpg",
 }
-_EXAMPLES: Final = "sqlite:///path/to/vreg.db or postgresql://user:password@host:5432/vreg"
 
 
 class InvalidDatabaseUrlError(VregError):
@@ -27,12 +26,12 @@ def parse_database_url(text: Secret) -> URL:
     try:
         url = make_url(text.reveal())
     except (ArgumentError, ValueError) as error:
-        raise InvalidDatabaseUrlError(f"write it as {_EXAMPLES}") from error
+        raise InvalidDatabaseUrlError("is not the address of a database of SQLite or PostgreSQL") from error
     driver = _DRIVERS.get(url.drivername)
     if driver is None:
-        raise InvalidDatabaseUrlError(f"write it as {_EXAMPLES}")
+        raise InvalidDatabaseUrlError("is not the address of a database of SQLite or PostgreSQL")
     if not url.database or url.database == ":memory:":
-        raise InvalidDatabaseUrlError(f"it names no database; write it as {_EXAMPLES}")
+        raise InvalidDatabaseUrlError("names no database")
     return _with_driver_options(url.set(drivername=driver))
 
 
