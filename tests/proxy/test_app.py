@@ -113,6 +113,19 @@ async def test_whatever_breaks_the_client_gets_an_answer_without_the_reason(read
     await lifespan.task
 
 
+async def test_a_quiet_hour_does_not_make_the_configuration_old(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("vreg_proxy.readiness.LOOK_SECONDS", 0)
+    bus, clock = Bus(), ManualClock()
+    freshness = Freshness(ConfigCache(), bus, bus, 300, clock)
+    watching = asyncio.create_task(freshness.watch())
+    clock.advance(3600)
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    bus.connected = False
+    assert not freshness.is_too_old()
+    watching.cancel()
+
+
 def test_the_age_of_the_configuration_counts_while_nobody_confirms_it() -> None:
     bus, clock = Bus(), ManualClock()
     freshness = Freshness(ConfigCache(), bus, bus, 300, clock)

@@ -19,8 +19,6 @@ class LeaseCache:
         self._clock = clock
         self._kept: dict[str, Lease] = {}
         self._changed = asyncio.Event()
-        self.adopted = 0
-        """How many adoptions there were: what was concluded from an old lease is to be asked again."""
 
     def adopt(self, record: SignedRecord) -> None:
         """Take in a verified record; raise RecordRejectedError when its lease must not be used.
@@ -40,7 +38,6 @@ class LeaseCache:
             raise RecordRejectedError("the lease cannot be read") from error
         except (InvalidGenerationError, SealBrokenError) as error:
             raise RecordRejectedError(str(error)) from error
-        self.adopted += 1
         self._announce()
 
     def get(self, scope: str) -> Lease | None:

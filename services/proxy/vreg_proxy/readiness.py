@@ -1,10 +1,13 @@
 """Whether this process may get traffic, and how fresh what it serves by is."""
 
-from typing import Protocol
+import asyncio
+from typing import Final, Protocol
 
 from vreg_proxy.config_cache import ConfigCache, Snapshot
 from vreg_proxy.distribution.replies import Reply, json_reply
 from vreg_shared.clock import Clock
+
+LOOK_SECONDS: Final = 1.0
 
 
 class BusState(Protocol):
@@ -59,6 +62,12 @@ class Freshness:
     def is_too_old(self) -> bool:
         """Whether nobody confirmed it for longer than the operator allows."""
         return self._max_stale_seconds is not None and self.age_seconds() > self._max_stale_seconds
+
+    async def watch(self) -> None:
+        """Look for ever whether the bus is there, so that a quiet hour is not an old configuration."""
+        while True:
+            self.age_seconds()
+            await asyncio.sleep(LOOK_SECONDS)
 
     def age_seconds(self) -> float:
         """Return for how long nobody confirmed the configuration; 0 while the bus is there."""

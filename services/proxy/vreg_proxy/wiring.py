@@ -123,6 +123,7 @@ async def open_world(settings: ProxySettings, clock: Clock) -> AsyncIterator[Wor
                 group.create_task(bus.run()),
                 group.create_task(follow_config.run()),
                 group.create_task(follow_leases.run()),
+                group.create_task(freshness.watch()),
                 group.create_task(_end_with_supervisor()),
             ]
             _log.info("worker_serving", url=settings.external_url, restored_records=restored)
