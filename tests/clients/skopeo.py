@@ -24,6 +24,7 @@ class Skopeo:
     async def pull(self, image: str, *, deadline: float = 120) -> str:
         """Pull `host/repository:tag`; return the digest of the manifest it received."""
         self._pulls += 1
+        self._folder.mkdir(parents=True, exist_ok=True)
         target = self._folder / f"pull-{self._pulls}"
         await run_well(
             [

@@ -17,7 +17,7 @@ class Admin:
     ) -> dict[str, Any]:
         """Create an identity; its answer holds the external id that a trust policy needs."""
         return await self._stack.create(
-            "identities", {"name": name, "auth": dict(method), "usable_for": dict(usable_for)}
+            "identities", {"name": name, "auth_method": dict(method), "usable_for": dict(usable_for)}
         )
 
     async def upstream(
@@ -30,7 +30,7 @@ class Admin:
     async def registry(self, slug: str, upstream_ids: Sequence[str], *, on_hidden: str = "stop") -> str:
         """Create a virtual registry over these upstreams, in order; return its id."""
         memberships = [{"upstream_id": upstream_id, "on_hidden": on_hidden} for upstream_id in upstream_ids]
-        created = await self._stack.create("virtual-registries", {"slug": slug, "memberships": memberships})
+        created = await self._stack.create("virtual_registries", {"slug": slug, "memberships": memberships})
         return str(created["id"])
 
     async def access_token(
@@ -42,5 +42,5 @@ class Admin:
             "role": role,
             "registry_ids": None if registry_ids is None else list(registry_ids),
         }
-        created = await self._stack.create("access-tokens", body)
+        created = await self._stack.create("access_tokens", body)
         return str(created["id"]), str(created["token"])

@@ -83,7 +83,7 @@ async def test_a_secret_is_found_nowhere_afterwards(talkative: Scene) -> None:
         "/identities",
         json={
             "name": "refused",
-            "auth": {
+            "auth_method": {
                 "method": "aws.access_key",
                 "access_key_id": "no",
                 "secret_access_key": CANARY,

@@ -91,9 +91,9 @@ async def test_a_revoked_access_token_is_refused_within_five_seconds(stage: Scen
             return await puller.status("") == status
 
         await eventually(lambda: answers(200), deadline=20)
-        answer = await stage.stack.call("GET", f"/access-tokens/{token_id}")
+        answer = await stage.stack.call("GET", f"/access_tokens/{token_id}")
         etag = {"If-Match": answer.headers["ETag"]}
-        assert (await stage.stack.call("DELETE", f"/access-tokens/{token_id}", headers=etag)).is_success
+        assert (await stage.stack.call("DELETE", f"/access_tokens/{token_id}", headers=etag)).is_success
         await eventually(lambda: answers(401), deadline=5)
 
 

@@ -26,12 +26,11 @@ TokenRole = Annotated[
     Role, Field(title="Role", description="puller: pull images. admin: also change the configuration.")
 ]
 RegistryIds = Annotated[
-    tuple[Identifier, ...] | None,
+    Annotated[tuple[Identifier, ...], Field(max_length=1000)] | None,
     AfterValidator(_no_duplicates),
     Field(
         title="Virtual registries",
         description="The only registries the token is good for; null for all, now and later.",
-        max_length=1000,
     ),
 ]
 ExpiresAt = Annotated[
