@@ -6,7 +6,6 @@ import subprocess
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -15,6 +14,7 @@ from vreg_cli.environment import Addresses, service_environment, system_environm
 from vreg_cli.home import Home, open_home
 from vreg_cli.keys import ensure_keys
 from vreg_cli.lock import locked
+from vreg_cli.logs import last_line, open_log, size
 from vreg_cli.parent_death import ending_with_parent
 from vreg_cli.ports import Wanted, check_ports
 from vreg_cli.readiness import answers_http, answers_nats, still_runs
@@ -71,26 +71,30 @@ def _wanted(addresses: Addresses) -> tuple[Wanted, ...]:
 
 def _prepare_database(wishes: Wishes, home: Home, report: Report) -> None:
     """Bring the schema up to date; at the first start of all, show the administrator's token this once."""
-    run = partial(_run_api_command, wishes.environment(Service.API, home))
-    run("migrate")
-    if token := run("bootstrap").strip():
+    environment = wishes.environment(Service.API, home)
+    _run_api_command(environment, home, "migrate")
+    if token := _run_api_command(environment, home, "bootstrap").strip():
         report(f"First start: this admin token is shown only now, so keep it:\n\n{token}\n")
 
 
-def _run_api_command(environment: Mapping[str, str], command: str) -> str:
+def _run_api_command(environment: Mapping[str, str], home: Home, command: str) -> str:
     """Return what `python -m vreg_api <command>` printed; raise PartRefusedError with its last line."""
-    ended = subprocess.run(  # noqa: S603 - our own module
-        [*_module(Service.API), command],
-        env=dict(environment),
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        check=False,
-        preexec_fn=ending_with_parent(),
-    )
+    log = home.log(Service.API.value)
+    log_end = size(log)
+    with open_log(log) as errors:
+        ended = subprocess.run(  # noqa: S603 - our own module
+            [*_module(Service.API), command],
+            env=dict(environment),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=errors,
+            text=True,
+            check=False,
+            preexec_fn=ending_with_parent(),
+        )
     if ended.returncode != 0:
-        lines = (ended.stderr.strip() or ended.stdout.strip() or "it said nothing").splitlines()
-        raise PartRefusedError(f"api {command}: {lines[-1]}")
+        words = last_line(log, log_end) or f"ended with exit code {ended.returncode}"
+        raise PartRefusedError(f"{command} of the database: {words} (log: {log})")
     return ended.stdout
 
 
@@ -146,9 +150,12 @@ def _module(service: Service) -> tuple[str, ...]:
 
 def _report_addresses(wishes: Wishes, report: Report) -> None:
     addresses = wishes.addresses
+    proxy = (
+        wishes.inherited.get("VREG_PROXY_EXTERNAL_URL") or f"{_scheme(wishes, 'PROXY')}://{addresses.proxy}"
+    )
     report(f"api    {_scheme(wishes, 'API')}://{addresses.api}")
-    report(f"proxy  {_scheme(wishes, 'PROXY')}://{addresses.proxy}")
-    report(f"pull   docker pull {addresses.proxy}/<registry>/<repository>:<tag>")
+    report(f"proxy  {proxy}")
+    report(f"pull   docker pull {proxy.partition('://')[2].rstrip('/')}/<registry>/<repository>:<tag>")
     report("vreg is up; Ctrl-C stops it.")
 
 

@@ -3,9 +3,10 @@
 import os
 import signal
 import socket
+import sqlite3
 import sys
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, closing
 from pathlib import Path
 
 import httpx
@@ -143,6 +144,23 @@ async def test_a_home_that_cannot_be_used_is_refused_in_one_line(tmp_path: Path)
     assert ended.code == 2
     assert ended.output.count("\n") == 1
     assert ended.output.startswith(f"vreg: home {running.home} cannot be used: Not a directory")
+
+
+async def test_a_database_of_a_newer_vreg_is_refused_in_one_line_and_left_alone(tmp_path: Path) -> None:
+    running = Stack(tmp_path / "home", {}, workers=1)
+    assert (await run([VREG, "setup", "--home", str(running.home)])).code == 0
+    database = running.home / "api" / "vreg.db"
+    with closing(sqlite3.connect(database)) as connection, connection:
+        connection.execute("CREATE TABLE alembic_version (version_num VARCHAR(32) NOT NULL)")
+        connection.execute("INSERT INTO alembic_version VALUES ('from-the-future')")
+
+    ended = await vreg_up(running)
+
+    assert ended.code == 2
+    assert ended.output.count("\n") == 1
+    assert ended.output.startswith("vreg: migrate of the database: vreg_api: ")
+    with closing(sqlite3.connect(database)) as connection:
+        assert connection.execute("SELECT * FROM alembic_version").fetchall() == [("from-the-future",)]
 
 
 async def test_a_setting_that_a_service_refuses_is_refused_in_its_words(tmp_path: Path) -> None:
