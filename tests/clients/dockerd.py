@@ -8,6 +8,7 @@ from asyncio.subprocess import DEVNULL, Process
 from pathlib import Path
 
 from tests.clients.process import ProgramFailedError, run, run_well
+from tests.clients.short_folder import short_folder
 
 _START_SECONDS = 60
 
@@ -20,8 +21,9 @@ class Dockerd:
     def __init__(self, folder: Path, auth_file: Path) -> None:
         self._folder = folder
         self._config = auth_file.parent
+        self._sockets = short_folder("dockerd")
         self._process: Process | None = None
-        self._docker = ("docker", "--config", str(self._config), "-H", f"unix://{folder}/docker.sock")
+        self._docker = ("docker", "--config", str(self._config), "-H", f"unix://{self._sockets}/docker.sock")
 
     @staticmethod
     def is_installed() -> bool:
@@ -39,15 +41,19 @@ class Dockerd:
 
     async def close(self) -> None:
         """Stop the engine and the containerd it started."""
-        if self._process is None or self._process.returncode is not None:
-            return
-        self._process.terminate()
+        if self._process is not None and self._process.returncode is None:
+            await self._end(self._process)
+        shutil.rmtree(self._sockets, ignore_errors=True)
+
+    @staticmethod
+    async def _end(process: Process) -> None:
+        process.terminate()
         try:
             async with asyncio.timeout(20):
-                await self._process.wait()
+                await process.wait()
         except TimeoutError:
-            os.killpg(self._process.pid, signal.SIGKILL)
-            await self._process.wait()
+            os.killpg(process.pid, signal.SIGKILL)
+            await process.wait()
 
     async def _start(self) -> None:
         if self._process is not None:
@@ -57,8 +63,8 @@ class Dockerd:
             self._process = await asyncio.create_subprocess_exec(
                 "dockerd",
                 *("--iptables=false", "--ip6tables=false", "--bridge=none", "--storage-driver=vfs"),
-                *(f"--data-root={self._folder}/data", f"--exec-root={self._folder}/exec"),
-                *(f"--pidfile={self._folder}/docker.pid", f"--host=unix://{self._folder}/docker.sock"),
+                *(f"--data-root={self._folder}/data", f"--exec-root={self._sockets}/exec"),
+                *(f"--pidfile={self._folder}/docker.pid", f"--host=unix://{self._sockets}/docker.sock"),
                 stdin=DEVNULL,
                 stdout=log,
                 stderr=log,

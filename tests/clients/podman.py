@@ -4,6 +4,7 @@ import shutil
 from pathlib import Path
 
 from tests.clients.process import run, run_well
+from tests.clients.short_folder import short_folder
 
 
 class Podman:
@@ -13,7 +14,8 @@ class Podman:
 
     def __init__(self, folder: Path, auth_file: Path) -> None:
         self._auth_file = auth_file
-        storage = ("--root", str(folder / "root"), "--runroot", str(folder / "run"))
+        self._run_root = short_folder("podman")
+        storage = ("--root", str(folder / "root"), "--runroot", str(self._run_root))
         self._command = ("podman", *storage, "--storage-driver", "vfs", "--cgroup-manager", "cgroupfs")
 
     @staticmethod
@@ -36,3 +38,4 @@ class Podman:
     async def close(self) -> None:
         """Remove images, so that the folder can be deleted."""
         await run([*self._command, "rmi", "--all", "--force"])
+        shutil.rmtree(self._run_root, ignore_errors=True)

@@ -35,7 +35,7 @@ class Puller:
     def __init__(self, registry: str, token: str, *, seconds: float = 120) -> None:
         self._base = f"http://{registry}/v2"
         self._session = aiohttp.ClientSession(
-            auth=aiohttp.BasicAuth("vreg", token),
+            headers={"Authorization": aiohttp.encode_basic_auth("vreg", token)},
             timeout=aiohttp.ClientTimeout(total=seconds),
             connector=aiohttp.TCPConnector(limit=0),
             auto_decompress=False,

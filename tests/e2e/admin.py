@@ -27,11 +27,14 @@ class Admin:
         body = {"name": name, "kind": kind, "host": host, "identity_id": identity_id, **more}
         return str((await self._stack.create("upstreams", body))["id"])
 
-    async def registry(self, slug: str, upstream_ids: Sequence[str], *, on_hidden: str = "stop") -> str:
+    async def registry(self, slug: str, upstream_ids: Sequence[str]) -> str:
         """Create a virtual registry over these upstreams, in order; return its id."""
-        memberships = [{"upstream_id": upstream_id, "on_hidden": on_hidden} for upstream_id in upstream_ids]
-        created = await self._stack.create("virtual_registries", {"slug": slug, "memberships": memberships})
-        return str(created["id"])
+        return await self.registry_of(slug, [{"upstream_id": upstream_id} for upstream_id in upstream_ids])
+
+    async def registry_of(self, slug: str, memberships: Sequence[Mapping[str, Any]]) -> str:
+        """Create a virtual registry with memberships spelt out; return its id."""
+        body = {"slug": slug, "memberships": [dict(membership) for membership in memberships]}
+        return str((await self._stack.create("virtual_registries", body))["id"])
 
     async def access_token(
         self, name: str, role: str = "puller", registry_ids: Sequence[str] | None = None

@@ -137,8 +137,15 @@ class Scene:
             self.upstream_ids.append(
                 await self.admin.upstream(name, "oci", host, identity_id, tag_validity_seconds=0)
             )
-        # Where a repository is not ours to see, ECR says 403: the walk must go on to the next account.
-        self.registry_id = await self.admin.registry(SLUG, self.upstream_ids, on_hidden="continue")
+        # Each account is asked for its own repository alone, so no other learns its name.
+        allowed = [[place.repository] for place in PLACES] + [[], []]
+        self.registry_id = await self.admin.registry_of(
+            SLUG,
+            [
+                {"upstream_id": upstream_id, "allow": allow}
+                for upstream_id, allow in zip(self.upstream_ids, allowed, strict=True)
+            ],
+        )
         self.token_id, self.token = await self.admin.access_token("client")
         await eventually(self._accepts_token, deadline=20)
 

@@ -5,7 +5,7 @@ import os
 import re
 import signal
 import sys
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, Self
@@ -122,13 +122,12 @@ class Stack:
         return created
 
     def services(self) -> dict[str, list[int]]:
-        """Return the process ids of each service, workers included, by the module they run."""
-        found: dict[str, list[int]] = {}
-        for pid in _descendants(self.pid):
-            command = _command(pid)
+        """Return the process ids of each service, its workers included, by the module it runs."""
+        children, found = _children(), {}
+        for pid in children.get(self.pid, ()):
             for name in ("vreg_api", "vreg_token_broker", "vreg_proxy", "nats-server"):
-                if any(part.endswith(name) for part in command):
-                    found.setdefault(name, []).append(pid)
+                if any(part.endswith(name) for part in _command(pid)):
+                    found[name] = [pid, *_descendants(pid, children)]
         return found
 
 
@@ -145,21 +144,22 @@ async def stack(
         await running.stop()
 
 
-def _descendants(pid: int) -> list[int]:
+def _children() -> dict[int, list[int]]:
+    """Return the children of every process there is."""
     children: dict[int, list[int]] = {}
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit():
             try:
                 parent = int((entry / "stat").read_text().rpartition(")")[2].split()[1])
             except OSError:
-                continue
+                continue  # it ended while we looked
             children.setdefault(parent, []).append(int(entry.name))
-    family, open_ = [], [pid]
-    while open_:
-        below = children.get(open_.pop(), [])
-        family += below
-        open_ += below
-    return family
+    return children
+
+
+def _descendants(pid: int, children: Mapping[int, Sequence[int]]) -> list[int]:
+    below = children.get(pid, ())
+    return [*below, *(deeper for child in below for deeper in _descendants(child, children))]
 
 
 def _command(pid: int) -> list[str]:
