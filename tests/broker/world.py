@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import timedelta
-from typing import Any
+from typing import Any, Self
 
 from tests.support.clock import ManualClock
 from vreg_shared.catalogue import catalogue
@@ -55,10 +55,10 @@ def identity(
     )
 
 
-def upstream(upstream_id: str = "ups1", host: str = HOST, **changes: Any) -> UpstreamRecord:
+def upstream(upstream_id: str = "ups1", host: str = HOST, **changes: object) -> UpstreamRecord:
     """Return a record as the api makes it."""
     known = {"id": upstream_id, "name": f"name of {upstream_id}", "kind": "ecr", "host": host}
-    return UpstreamRecord(**(known | {"identity_id": "idn1"} | changes))
+    return UpstreamRecord.model_validate(known | {"identity_id": "idn1"} | changes)
 
 
 class FakeExchange:
@@ -200,7 +200,7 @@ class BrokerWorld:
         )
         self._stopping = asyncio.Event()
 
-    async def __aenter__(self) -> "BrokerWorld":
+    async def __aenter__(self) -> Self:
         self._running = asyncio.create_task(self.refresher.run(self._stopping))
         await settle()
         return self
@@ -217,9 +217,11 @@ class BrokerWorld:
         self.refresher.changed()
         await settle()
 
-    async def add(self, *hosts: str, method: AuthMethod = ACCESS_KEY, **changes: Any) -> None:
+    async def add(
+        self, *hosts: str, method: AuthMethod = ACCESS_KEY, usable_for: dict[str, Any] | None = None
+    ) -> None:
         """Write one identity and an upstream for each host."""
-        record = identity(self.sealing_key, method, **changes)
+        record = identity(self.sealing_key, method, usable_for=usable_for)
         await self.write(
             lambda book: book.put_identity(record),
             *(

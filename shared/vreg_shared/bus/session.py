@@ -286,6 +286,7 @@ def _translated(subject: str) -> Iterator[None]:
     except (nats.errors.MaxPayloadError, nats.errors.BadSubjectError, nats.errors.BadHeaderError) as error:
         raise BusRefusedError(f"{subject}: {error}") from error
     except (nats.errors.Error, OSError, TimeoutError) as error:
+        _pass_cancellation()  # wait_for lets a failure at the same moment win over it
         if "authorization" in str(error).lower():
             raise BusPermissionError(
                 "the bus does not know this service's nkey: nats.conf must list its public half"

@@ -71,6 +71,9 @@ class AwsKeys:
     session_token: Secret | None = None
 
 
+_NOBODY: Final = AwsKeys("nobody", Secret("nothing"))
+
+
 @dataclass(frozen=True, slots=True)
 class RoleRequest:
     """What AssumeRole is asked."""
@@ -127,6 +130,7 @@ class AwsCalls:
         # Without ~/.aws/models and AWS_DATA_PATH, which could redefine where a service lives.
         self._models = Loader([Loader.BUILTIN_DATA_PATH], include_default_search_paths=False)
         self._making = Lock()
+        self._endpoints: dict[tuple[str, str, bool], str] = {}
 
     def assume_role(self, place: EcrHost, keys: AwsKeys, request: RoleRequest) -> RoleSession:
         """Ask STS for a role session; raise AwsRefusedError or AwsUnavailableError."""
@@ -170,17 +174,25 @@ class AwsCalls:
         )
 
     def endpoint(self, service: str, place: EcrHost) -> str:
-        """Return the URL a service is called at for a registry's host."""
-        with closing(self._client(service, place, AwsKeys("none", Secret("none")), {})) as client:
-            return str(client.meta.endpoint_url)
+        """Return the URL a service is called at for a registry's host.
+
+        It is taken from botocore's table of endpoints: its rules name `api.ecr-fips.…`, which AWS's own list
+        of endpoints does not have.
+        """
+        known = (service, place.region, place.fips)
+        if known not in self._endpoints:
+            with closing(self._made(service, place, _NOBODY, Config(use_fips_endpoint=place.fips))) as client:
+                self._endpoints[known] = str(client.meta.endpoint_url)
+        return self._endpoints[known]
 
     def _call(
         self, service: str, operation: str, place: EcrHost, keys: AwsKeys, arguments: dict[str, Any]
     ) -> Any:  # noqa: ANN401 - botocore has no types
         try:
-            proxies = self._route.proxies(self.endpoint(service, place)) if self._route.egress.proxy else {}
-            with closing(self._client(service, place, keys, proxies)) as client:
-                return client._make_api_call(operation.partition(":")[2], arguments)  # noqa: SLF001 - what its generated methods call
+            with closing(self._client(service, place, keys)) as client:
+                return client._make_api_call(  # noqa: SLF001 - what its generated methods call
+                    operation.partition(":")[2], arguments
+                )
         except ClientError as error:
             raise AwsRefusedError(_refusal(operation, error.response)) from None
         except (ParamValidationError, NoRegionError) as error:
@@ -191,23 +203,27 @@ class AwsCalls:
                 Unavailable(_transport_reason(error), f"{operation}: {_text(error)}")
             ) from None
 
-    def _client(self, service: str, place: EcrHost, keys: AwsKeys, proxies: dict[str, str]) -> Any:  # noqa: ANN401 - botocore has no types
+    def _client(self, service: str, place: EcrHost, keys: AwsKeys) -> Any:  # noqa: ANN401 - botocore has no types
+        endpoint = self.endpoint(service, place)
         config = Config(
-            region_name=place.region,
             connect_timeout=CONNECT_SECONDS,
             read_timeout=READ_SECONDS,
             retries={"total_max_attempts": 1, "mode": "standard"},
-            proxies=proxies,
-            ignore_configured_endpoint_urls=True,
-            use_fips_endpoint=place.fips,
-            use_dualstack_endpoint=False,
+            proxies=self._route.proxies(endpoint),
             max_pool_connections=1,
             user_agent_extra="vreg",
         )
+        return self._made(service, place, keys, config, endpoint)
+
+    def _made(
+        self, service: str, place: EcrHost, keys: AwsKeys, config: Config, endpoint: str | None = None
+    ) -> Any:  # noqa: ANN401 - botocore has no types
         with self._making:  # making sessions and clients is not thread-safe
             return _isolated_session(self._models).create_client(
                 service,
-                config=config,
+                region_name=place.region,
+                endpoint_url=endpoint,
+                config=config.merge(Config(ignore_configured_endpoint_urls=True)),
                 verify=self._route.trust_file or True,
                 aws_access_key_id=keys.access_key_id,
                 aws_secret_access_key=keys.secret_access_key.reveal(),
@@ -260,8 +276,8 @@ def _date(response: dict[str, Any]) -> datetime | None:
 def _transport_reason(error: Exception) -> str:
     if isinstance(error, (ConnectTimeoutError, ReadTimeoutError, TimeoutError)):
         return "timeout"
-    if isinstance(error, SSLError):
-        return "tls_failed"
+    if isinstance(error, SSLError) and "EOF occurred" not in str(error):
+        return "tls_failed"  # the other kind is a connection that was cut
     if isinstance(error, (HTTPClientError, OSError)):
         return "connection_failed"
     return "unexpected_answer"
