@@ -51,15 +51,16 @@ class Secret:
 
     @classmethod
     def __get_pydantic_core_schema__(cls, _source: object, _handler: GetCoreSchemaHandler) -> CoreSchema:
+        text = core_schema.no_info_before_validator_function(cls._to_text, core_schema.str_schema())
         return core_schema.no_info_after_validator_function(
-            cls._from_input,
-            core_schema.union_schema([core_schema.is_instance_schema(cls), core_schema.str_schema()]),
+            cls,
+            text,
             serialization=core_schema.plain_serializer_function_ser_schema(str),
         )
 
     @classmethod
-    def _from_input(cls, given: "Secret | str") -> "Secret":
-        return given if isinstance(given, Secret) else cls(given)
+    def _to_text(cls, given: object) -> object:
+        return given.reveal() if isinstance(given, cls) else given
 
     @classmethod
     def __get_pydantic_json_schema__(
