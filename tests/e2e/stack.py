@@ -66,7 +66,7 @@ class Stack:
                 stderr=output,
                 env=self._environment,
             )
-        await eventually(self._is_ready, deadline=_START_SECONDS)
+        await eventually(self.is_ready, deadline=_START_SECONDS)
         token = _TOKEN.search(self.output)
         if token is not None:
             self.admin_token = token[0]
@@ -88,7 +88,8 @@ class Stack:
         async with asyncio.timeout(_STOP_SECONDS):
             return await self._process.wait()
 
-    async def _is_ready(self) -> bool:
+    async def is_ready(self) -> bool:
+        """Whether api and proxy answer; raise StackFailedError if `vreg up` has ended."""
         if self._process is None or self._process.returncode is not None:
             raise StackFailedError(self.output[-3000:])
         async with httpx.AsyncClient(trust_env=False) as client:

@@ -28,12 +28,13 @@ def kill(stage: Scene, service: str) -> list[int]:
 
 
 async def is_back(stage: Scene, service: str, victims: list[int]) -> None:
-    """Wait until `vreg up` has started the service again."""
+    """Wait until `vreg up` has started the service again, and all of vreg answers."""
 
     def others() -> bool:
         return bool(set(stage.stack.services().get(service, ())) - set(victims))
 
     await eventually(others, deadline=30)
+    await eventually(stage.stack.is_ready, deadline=30)
 
 
 @pytest.mark.parametrize("service", ["nats-server", "vreg_token_broker", "vreg_api"])
