@@ -45,6 +45,10 @@ def _one_line() -> Iterator[None]:
     except VregError as error:
         typer.echo(f"vreg: {error}", err=True)
         raise typer.Exit(_REFUSED) from error
+    except OSError as error:
+        where = error.filename or "the system"
+        typer.echo(f"vreg: {where}: {error.strerror}; see to its owner, rights and free space", err=True)
+        raise typer.Exit(_REFUSED) from error
     except KeyboardInterrupt:
         raise typer.Exit(130) from None
 
