@@ -94,11 +94,12 @@ class Api:
 
 
 @asynccontextmanager
-async def running_api(database_url: str) -> AsyncIterator[Api]:
+async def running_api(database_url: str, *, is_migrated: bool = False) -> AsyncIterator[Api]:
     """Give a migrated api with its first admin, and close it."""
     api = Api(database_url)
     try:
-        await migrate(api.database)
+        if not is_migrated:
+            await migrate(api.database)
         yield await api.bootstrapped()
     finally:
         await api.client.aclose()

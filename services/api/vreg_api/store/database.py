@@ -21,6 +21,12 @@ _READ_ONLY: Final = "vreg_read_only"
 _BUSY_MILLISECONDS: Final = 5000
 _POSTGRESQL_OPTIONS: Final = {"timeout": 5, "command_timeout": 15}
 _POOL_WAIT_SECONDS: Final = 5
+_PASSING_CLASSES: Final = frozenset({"08", "28", "3D", "40", "53", "55", "57", "58"})
+"""Connection, sign-in, no such database, deadlock, out of something, locked, shutting down, disk.
+
+Source: https://www.postgresql.org/docs/current/errcodes-appendix.html
+"""
+_NO_SUCH_TABLE: Final = "42P01"
 
 
 class DatabaseUnavailableError(VregError):
@@ -98,9 +104,9 @@ def _unavailable(error: Exception) -> DatabaseUnavailableError:
 
 
 def _is_passing(error: DBAPIError) -> bool:
-    """Whether PostgreSQL says that it shuts down, starts, is out of something, or saw a deadlock."""
-    state = getattr(error.orig, "sqlstate", None) or ""
-    return str(state)[:2] in {"08", "40", "53", "55", "57", "58"}
+    """Whether PostgreSQL itself, and not our statement, is the reason."""
+    state = str(getattr(error.orig, "sqlstate", None) or "")
+    return state[:2] in _PASSING_CLASSES or state == _NO_SUCH_TABLE
 
 
 def _make_engine(url: Secret) -> AsyncEngine:

@@ -16,6 +16,11 @@ _DRIVERS: Final = {
     "postgresql+asyncpg": "postgresql+asyncpg",
 }
 
+_OPTIONS: Final = {
+    "sqlite+aiosqlite": frozenset[str](),
+    "postgresql+asyncpg": frozenset({"host", "port", "ssl", "sslmode"}),
+}
+
 
 class InvalidDatabaseUrlError(VregError):
     """The address is of no database we know; the text never repeats it, for it may hold a password."""
@@ -32,6 +37,9 @@ def parse_database_url(text: Secret) -> URL:
         raise InvalidDatabaseUrlError("is not the address of a database of SQLite or PostgreSQL")
     if not url.database or url.database == ":memory:":
         raise InvalidDatabaseUrlError("names no database")
+    if not set(url.query) <= _OPTIONS[driver]:
+        known = ", ".join(sorted(_OPTIONS[driver])) or "none"
+        raise InvalidDatabaseUrlError(f"has an option that is not known; known: {known}")
     return _with_driver_options(url.set(drivername=driver))
 
 

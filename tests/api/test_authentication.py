@@ -1,0 +1,103 @@
+import pytest
+
+from tests.support.api_world import Api
+
+ROOMS = ["/identities", "/upstreams", "/virtual_registries", "/access_tokens"]
+NOBODY = "vreg_01KAS1G6V5X4T3NQ7R8M2C9B0Z_" + "A" * 43
+
+
+async def routes(api: Api) -> list[tuple[str, str]]:
+    paths: dict[str, dict[str, object]] = (await api.call("GET", "/openapi.json")).json()["paths"]
+    return [(method.upper(), path) for path, operations in paths.items() for method in operations]
+
+
+async def test_every_route_refuses_whoever_is_no_admin(api: Api) -> None:
+    tokens = {
+        role: (await api.create("access_tokens", {"name": role, "role": role}))["token"]
+        for role in ("editor", "viewer", "auditor", "puller")
+    }
+    found = await routes(api)
+    assert len(found) == 21
+    for method, path in found:
+        url = path.replace("{identifier}", "01KAS1G6V5X4T3NQ7R8M2C9B0Z")
+        api.client.headers.pop("Authorization", None)
+        anonymous = await api.client.request(method, url)
+        assert anonymous.status_code == 401, (method, path)
+        assert anonymous.headers["WWW-Authenticate"] == 'Bearer realm="vreg"'
+        assert anonymous.headers["Content-Type"] == "application/problem+json"
+        for role, token in tokens.items():
+            refused = await api.client.request(method, url, headers={"Authorization": f"Bearer {token}"})
+            assert refused.status_code == 403, (method, path, role)
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        "",
+        "Bearer",
+        "Bearer ",
+        "Basic dXNlcjpwYXNz",
+        "Bearer x",
+        f"Bearer {NOBODY}",
+        f"Bearer  {NOBODY} x",
+        f"Token {NOBODY}",
+        "Bearer " + "a" * 10000,
+        f"Bearer {NOBODY}é",
+        "Bearer \x01",
+    ],
+)
+async def test_a_header_that_proves_nothing_is_refused(api: Api, header: str) -> None:
+    sent = {"Authorization": header.encode("latin-1")}
+    answer = await api.client.get("/api/v1/identities", headers=sent)  # type: ignore[arg-type]
+    assert answer.status_code == 401
+    assert answer.headers["WWW-Authenticate"].startswith('Bearer realm="vreg"')
+
+
+async def test_two_authorization_headers_are_refused(api: Api) -> None:
+    value = f"Bearer {api.admin_token}"
+    api.client.headers.pop("Authorization")
+    both = [("Authorization", value), ("Authorization", value)]
+    assert (await api.client.get("/api/v1/identities", headers=both)).status_code == 401
+
+
+async def test_a_known_id_with_another_secret_is_refused_as_an_unknown_one_is(api: Api) -> None:
+    identifier = api.admin_token.split("_")[1]
+    wrong = f"vreg_{identifier}_" + "A" * 43
+    answers = [
+        await api.client.get("/api/v1/identities", headers={"Authorization": f"Bearer {token}"})
+        for token in (wrong, NOBODY)
+    ]
+    assert [each.status_code for each in answers] == [401, 401]
+    assert answers[0].content == answers[1].content
+
+
+async def test_an_expired_token_is_refused(any_api: Api) -> None:
+    body = {"name": "soon", "role": "admin", "expires_at": "2026-11-23T12:00:10Z"}
+    token = (await any_api.create("access_tokens", body))["token"]
+    header = {"Authorization": f"Bearer {token}"}
+    assert (await any_api.call("GET", "/identities", headers=header)).status_code == 200
+    any_api.clock.advance(10)
+    refused = await any_api.call("GET", "/identities", headers=header)
+    assert refused.status_code == 401
+    assert 'error="invalid_token"' in refused.headers["WWW-Authenticate"]
+
+
+async def test_a_revoked_token_is_refused_at_once(any_api: Api) -> None:
+    created = await any_api.create("access_tokens", {"name": "x", "role": "admin"})
+    header = {"Authorization": f"Bearer {created['token']}"}
+    assert (await any_api.call("GET", "/identities", headers=header)).status_code == 200
+    await any_api.call("DELETE", f"/access_tokens/{created['id']}")
+    assert (await any_api.call("GET", "/identities", headers=header)).status_code == 401
+
+
+async def test_nothing_of_a_body_is_read_before_the_token(api: Api) -> None:
+    answer = await api.client.post("/api/v1/identities", headers={"Authorization": "x"}, content=b"{" * 10)
+    assert answer.status_code == 401
+
+
+async def test_whether_the_process_lives_is_nobodys_secret(api: Api) -> None:
+    api.client.headers.pop("Authorization")
+    assert (await api.client.get("/livez")).json() == {"status": "alive"}
+    ready = await api.client.get("/readyz")
+    assert ready.status_code == 200
+    assert ready.json()["bus"] == "disconnected"
