@@ -130,6 +130,19 @@ async def test_a_signal_waits_for_the_exchange_under_way(world: BusWorld, aws: C
     assert (outcome.type, outcome.data["outcome"]) == ("vreg.exchange.outcome", "issued")
 
 
+async def test_a_silent_cloud_does_not_hold_up_the_end(world: BusWorld, aws: Clouds) -> None:
+    scene = set_scene(aws, external_id="vreg-external-idn1")
+    aws.faults.add(Fault(Harm.LATENCY, service="sts", seconds=60.0))
+    async with process(world.environment(dict(aws.environment))) as running:
+        await world.put_identity(aws_identity(world, scene))
+        await world.put_upstream(upstream(host=scene.host))
+        await eventually(lambda: not aws.faults.waiting())
+        running.send_signal(signal.SIGTERM)
+        async with asyncio.timeout(9.5):  # after ten seconds `vreg up` kills
+            await running.communicate()
+    assert running.returncode == 0
+
+
 async def test_kill_9_in_the_middle_of_an_exchange_leaves_no_intent_open(
     world: BusWorld, aws: Clouds
 ) -> None:

@@ -1,9 +1,10 @@
 """`python -m vreg_token_broker`: check the settings, and keep leases fresh until told to stop."""
 
 import asyncio
+import os
 import signal
 import sys
-from typing import Final
+from typing import Final, NoReturn
 
 from vreg_shared.clock import SystemClock
 from vreg_shared.egress import EgressPolicy
@@ -50,5 +51,15 @@ async def _serve(settings: BrokerSettings, keys: BrokerKeys) -> None:
     await serve(settings, keys, ledger, clock, stopping)
 
 
+def leave(code: int) -> NoReturn:
+    """End now. A thread that waits for a silent cloud cannot be stopped, and would hold up the interpreter.
+
+    All that matters is on disk; an exchange nobody heard the end of is recorded as unknown at the next start.
+    """
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
+
+
 if __name__ == "__main__":
-    sys.exit(main())
+    leave(main())
