@@ -14,6 +14,7 @@ from vreg_shared.oci.media_types import OCI_MANIFEST
 LAYER = b"layer " * 50_000
 MANIFEST = image_manifest(LAYER)
 OTHER = image_manifest(b"another layer")
+SPLITTING = json.dumps({"mediaType": "a/b\r\nX-Evil: 1\r\n\r\n", "config": {}, "layers": []}).encode()
 BY_TAG = "/v2/main/team/app/manifests/1"
 BY_DIGEST = f"/v2/main/team/app/manifests/{Digest.of(MANIFEST)}"
 BLOB = f"/v2/main/team/app/blobs/{Digest.of(LAYER)}"
@@ -277,3 +278,13 @@ async def test_referrers_send_clients_to_the_tag_that_stands_in(world: ProxyWorl
     world.registry("main", "a")
     path = f"/v2/main/team/app/referrers/{Digest.of(MANIFEST)}"
     assert (await world.get(path, world.access())).status == 404
+
+
+@pytest.mark.parametrize("path", [BY_TAG, f"/v2/main/team/app/manifests/{Digest.of(SPLITTING)}"])
+async def test_a_manifest_cannot_put_headers_into_our_answer(world: ProxyWorld, path: str) -> None:
+    reply = Reply(200, (("Content-Type", "application/json"),), SPLITTING)
+    await world.upstream("a", FakeRegistry(override=lambda _: reply))
+    world.registry("main", "a")
+    answer = await world.get(path, world.access())
+    assert answer.error_code() == "MANIFEST_INVALID"
+    assert not any("\n" in value for value in answer.headers.values())

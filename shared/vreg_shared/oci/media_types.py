@@ -1,6 +1,7 @@
 """Media types of manifests, and the refusal of documents that could be read as two things."""
 
 import json
+import re
 from typing import Final
 
 from vreg_shared.errors import VregError
@@ -12,6 +13,8 @@ DOCKER_MANIFEST: Final = "application/vnd.docker.distribution.manifest.v2+json"
 OCTET_STREAM: Final = "application/octet-stream"
 MANIFEST_TYPES: Final = (OCI_INDEX, DOCKER_LIST, OCI_MANIFEST, DOCKER_MANIFEST)
 MAX_MANIFEST_BYTES: Final = 4 * 1024 * 1024
+_GRAMMAR: Final = re.compile(r"[A-Za-z0-9][\w!#$&^.+-]{0,126}/[A-Za-z0-9][\w!#$&^.+-]{0,126}", re.ASCII)
+"""RFC 6838 section 4.2."""
 
 MANIFEST_ACCEPT: Final = ", ".join((*MANIFEST_TYPES, "*/*"))
 """Ask for every type: without the index types some registries pick one platform or answer 404."""
@@ -33,6 +36,8 @@ def manifest_media_type(body: bytes, content_type: str | None) -> str:
     declared = document.get("mediaType")
     if declared is not None and not isinstance(declared, str):
         raise AmbiguousManifestError("the manifest's mediaType is not text")
+    if declared and _GRAMMAR.fullmatch(declared) is None:  # it is to be sent on as a header
+        raise AmbiguousManifestError("the manifest's mediaType is not a media type")
     if ("layers" in document or "config" in document or "fsLayers" in document) and "manifests" in document:
         raise AmbiguousManifestError("the document is both an image manifest and an index")
     if declared and said in MANIFEST_TYPES and declared != said:
