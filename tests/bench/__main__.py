@@ -31,6 +31,7 @@ _BLOB_BYTES = 256 * _MIB
 _SECONDS = 4
 _ROUNDS = 3
 _WORKERS = 2
+_ACCEPT = "Accept: application/vnd.oci.image.manifest.v1+json"
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +42,7 @@ class _Peer:
     manifest_url: str
     blob_url: str
     pids: tuple[int, ...]
-    headers: tuple[str, ...] = ()
+    headers: tuple[str, ...] = (_ACCEPT,)
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,7 +118,7 @@ def _vreg(stage: Scene, image: Image) -> _Peer:
         f"{base}/manifests/{image.digest}",
         f"{base}/blobs/{image.layers[0]}",
         tuple(stage.stack.services()["vreg_proxy"]),
-        (f"Authorization: Basic {basic}",),
+        (_ACCEPT, f"Authorization: Basic {basic}"),
     )
 
 

@@ -23,6 +23,7 @@ _CONFIG = "application/vnd.oci.image.config.v1+json"
 _LAYER = "application/vnd.oci.image.layer.v1.tar+gzip"
 _DOCKER_CONFIG = "application/vnd.docker.container.image.v1+json"
 _DOCKER_LAYER = "application/vnd.docker.image.rootfs.diff.tar.gzip"
+_PIECE = 1024 * 1024
 _CREATED = "2026-01-01T00:00:00Z"
 
 
@@ -172,7 +173,9 @@ async def _push(client: httpx.AsyncClient, name: str, image: Image, tags: tuple[
 
 def _layer(seed: str, size: int) -> tuple[bytes, str]:
     """Return a layer with one file of `size` bytes, stored rather than compressed, and its diff id."""
-    content = random.Random(seed).randbytes(size)  # noqa: S311 -- made to be repeated, not to be secret
+    source = random.Random(seed)  # noqa: S311 -- made to be repeated, not to be secret
+    pieces = [_PIECE] * (size // _PIECE) + [size % _PIECE]  # randbytes has a limit
+    content = b"".join(source.randbytes(piece) for piece in pieces)
     packed = io.BytesIO()
     with tarfile.open(fileobj=packed, mode="w", format=tarfile.USTAR_FORMAT) as archive:
         entry = tarfile.TarInfo(hashlib.sha256(seed.encode()).hexdigest()[:12])
