@@ -7,7 +7,7 @@ import pytest
 from tests.proxy.proxy_world import ProxyWorld
 from tests.proxy.test_pulls import BLOB, BY_DIGEST, BY_TAG, LAYER, MANIFEST, OTHER, holding
 from tests.support.fake_registry import FakeRegistry, error_reply
-from tests.support.fake_server import DROP, Reply
+from tests.support.fake_server import DROP, SILENCE, Reply
 from vreg_shared.messages.registry import MembershipRecord
 from vreg_shared.oci.digest import Digest
 from vreg_shared.oci.media_types import OCI_MANIFEST
@@ -27,7 +27,10 @@ FAILURES = {
 }
 
 
-STALLING = Reply(404, (), b"{}", cut=0, stall=True)
+SILENT = {
+    "before the status": SILENCE,
+    "in an absence's body": Reply(404, (), b"{}", cut=0, stall=True),
+}
 
 
 @pytest.mark.parametrize("failure", FAILURES)
@@ -52,16 +55,31 @@ async def test_a_failing_upstream_is_not_filled_in_by_the_next(
     assert not lower.seen
 
 
+@pytest.mark.parametrize("where", SILENT)
 @pytest.mark.parametrize("path", [BY_TAG, BY_DIGEST, BLOB])
 async def test_a_silent_upstream_is_not_filled_in_by_the_next(
-    world: ProxyWorld, path: str, monkeypatch: pytest.MonkeyPatch
+    world: ProxyWorld, path: str, where: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("vreg_shared.registry_client.client.ANSWER_SECONDS", 0.2)
-    registry = FakeRegistry(override=lambda _: STALLING)
-    await world.upstream("a", registry)
+    silent = await world.upstream("a", FakeRegistry(override=lambda _: SILENT[where]))
     lower = await world.upstream("b", holding())
     world.registry("main", "a", "b")
-    assert (await world.get(path, world.access())).status == 503
+    answer = await world.get(path, world.access())
+    assert (answer.status, answer.reason()) == (503, "timeout")
+    assert silent.seen
+    assert not lower.seen
+
+
+async def test_silence_in_the_middle_of_a_manifest_is_not_filled_in_by_the_next(
+    world: ProxyWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("vreg_shared.registry_client.manifests.BODY_SECONDS", 0.2)
+    half = Reply(200, (("Content-Type", OCI_MANIFEST),), MANIFEST, cut=20, stall=True)
+    await world.upstream("a", FakeRegistry(override=lambda _: half))
+    lower = await world.upstream("b", holding())
+    world.registry("main", "a", "b")
+    answer = await world.get(BY_TAG, world.access())
+    assert (answer.status, answer.reason()) == (503, "timeout")
     assert not lower.seen
 
 

@@ -44,6 +44,8 @@ class Reply:
 
 DROP = Reply(status=0)
 """Close the connection without a word."""
+SILENCE = Reply(status=0, stall=True)
+"""Keep the connection open without a word."""
 
 Handler = Callable[[Seen], Reply]
 
@@ -85,6 +87,8 @@ class FakeServer:
         seen = Seen(method, target, headers)
         self.seen.append(seen)
         reply = self.handler(seen)
+        if reply is SILENCE:
+            await asyncio.Event().wait()
         if reply is DROP:
             return False
         return await _write(writer, reply, is_head=method == "HEAD")
