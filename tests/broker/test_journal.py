@@ -251,6 +251,15 @@ async def test_a_lost_cursor_costs_no_duplicates(ledger: Ledger, tmp_path: Path)
     assert len(bus.stored) == 10
 
 
+async def test_a_cursor_of_another_journal_leaves_nothing_out(ledger: Ledger, tmp_path: Path) -> None:
+    await fill(ledger, 3)
+    for number, position in enumerate((Position(9, 0), Position(1, 10**6))):
+        cursor = Cursor(tmp_path / str(number))
+        cursor.store(position)
+        bus = FakeBus()
+        assert await AuditPublisher(ledger, bus, cursor).publish_some() == 3
+
+
 async def test_an_outage_is_caught_up_with(
     ledger: Ledger, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

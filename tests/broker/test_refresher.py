@@ -210,6 +210,22 @@ async def test_a_refusal_is_tested_again_slowly_and_ends_at_once_with_a_new_secr
         assert len(world.publisher.leases) == 1
 
 
+async def test_a_refusal_is_tested_again_for_somebody_who_waits_but_not_more_than_once_a_minute() -> None:
+    async with BrokerWorld() as world:
+        world.exchange.standing_outcome = Refused("permission_denied")
+        await world.add(HOST)
+        await world.waits.advance(1000)
+        before = len(world.exchange.orders)
+        for _ in range(120):
+            told = await world.refresher.ask("ups1", None)
+            assert isinstance(told.failure, Refused)
+            await world.waits.advance(1)
+        assert len(world.exchange.orders) - before <= 3
+        world.exchange.standing_outcome = None
+        await world.waits.advance(61)
+        assert (await world.refresher.ask("ups1", None)).generation is not None
+
+
 async def test_a_cloud_that_names_a_time_is_not_asked_sooner() -> None:
     async with BrokerWorld() as world:
         world.exchange.standing_outcome = Unavailable("throttled", retry_after=100.0)

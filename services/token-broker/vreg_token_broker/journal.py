@@ -95,9 +95,15 @@ class Journal:
         self._tail = Link(self._tail.sequence + 1, hash_of(line))
 
     def read(self, after: Position, limit: int) -> list[tuple[Position, bytes]]:
-        """Return up to `limit` lines that end after a position, with where each ends."""
+        """Return up to `limit` lines that end after a position, with where each ends.
+
+        A position this journal does not have counts as its beginning: twice is better than never.
+        """
         found: list[tuple[Position, bytes]] = []
-        for number in self.numbers():
+        numbers = self.numbers()
+        if not self._holds(after, numbers):
+            after = Position(0, 0)
+        for number in numbers:
             if number < after.file:
                 continue
             start = after.offset if number == after.file else 0
@@ -124,6 +130,12 @@ class Journal:
         """Return the numbers of the files there are, oldest first."""
         names = (_NAME.fullmatch(path.name) for path in self._folder.iterdir())
         return sorted(int(match[1]) for match in names if match is not None)
+
+    def _holds(self, position: Position, numbers: list[int]) -> bool:
+        """Whether a position is of this journal, and not of one that lay here before."""
+        if position.file not in numbers:
+            return False
+        return position.offset <= self._path(position.file).stat().st_size
 
     def _path(self, number: int) -> Path:
         return self._folder / f"journal-{number:010d}.ndjson"

@@ -124,7 +124,7 @@ class Keeper:
             return Told(self.lease.generation if self.lease is not None else None)
         now = self._clock.monotonic()
         if not self._is_climbing and not self._is_due(now):
-            if self._failure is not None:
+            if self._failure is not None and not self._is_worth_another_try(now):
                 return Told(failure=self._failure, retry_after=self._seconds_left(now))
             wait = self._force(now)
             if wait > 0:
@@ -145,6 +145,12 @@ class Keeper:
 
     def _is_due(self, now: float) -> bool:
         return self._due is not None and self._due <= now
+
+    def _is_worth_another_try(self, now: float) -> bool:
+        """Whether somebody waits and the last failure is so old that a person may have mended it."""
+        is_final = isinstance(self._failure, Refused) and self._failure.is_final
+        old = not self._failed_at or now - self._failed_at[-1] >= schedule.REFUSED_BASE_SECONDS
+        return old and not is_final
 
     def _seconds_left(self, now: float) -> float | None:
         return None if self._due is None else max(self._due - now, 0.0)
@@ -225,6 +231,7 @@ class Keeper:
             "credential_rejected",
             "the registry refuses the identity's credential, and there is no other",
             "Give the identity the secret that the registry accepts now.",
+            is_final=lease.not_after is None,
         )
         again = self._clock.monotonic() + schedule.REFUSED_BASE_SECONDS
         self._plan_attempt(None if lease.not_after is None else again, RETRY)

@@ -21,6 +21,7 @@ from vreg_token_broker.orders import Orders
 GRACE_SECONDS: Final = 5.0
 KNOWN_SECONDS: Final = 2.0
 """How long an asker may be ahead of us in hearing of an upstream."""
+_STARTING: Final = Unavailable("starting", "the broker has just started", retry_after=1.0)
 _log = structlog.get_logger(__name__)
 
 
@@ -100,7 +101,8 @@ class Refresher:
             return Told(failure=place.refused)
         keeper = self._keepers.get(place.scope or "")
         if keeper is None:
-            return Told(failure=_why_none(upstream))
+            is_starting = place.scope is not None
+            return Told(failure=_STARTING if is_starting else _why_none(upstream))
         return await keeper.ask(refused, upstream.host.lower())
 
     def lease_count(self) -> int:
