@@ -18,6 +18,7 @@ from vreg_shared.provider import Answer, Verdict
 from vreg_shared.registry_client.results import BlobInterruptedError
 
 HOME = Origin("upstream-1", 0, "team/app")
+NEIGHBOUR = Origin("upstream-1", 0, "team/web")
 OTHER = Origin("upstream-2", 0, "team/app")
 AT_ONCE = Patience(fruitless=3, tries=40, first=0.0, longest=0.0)
 MIB = 1024 * 1024
@@ -169,14 +170,30 @@ async def test_a_right_is_needed_to_join_a_fill(cache: Cache) -> None:
     leader = asyncio.create_task(pull(cache, source))
     await eventually(lambda: source.bytes_sent >= MIB)
     denied = FakeBlobSource(source.blob, verdict=ABSENT)
-    assert await pull(cache, denied, OTHER) == ABSENT
+    assert await pull(cache, denied, NEIGHBOUR) == ABSENT
     allowed = FakeBlobSource(source.blob)
-    joined = await opened(cache, allowed, OTHER)
+    joined = await opened(cache, allowed, NEIGHBOUR)
     source.gate.set()
     async with joined as reader:
         assert b"".join([bytes(chunk) async for chunk in reader.chunks()]) == source.blob
     assert await leader == source.blob
     assert (allowed.proofs, allowed.opens) == (1, [])
+
+
+@pytest.mark.parametrize("sends", ["nothing more", "wrong bytes"])
+async def test_a_slow_or_lying_upstream_does_not_touch_who_has_the_blob_of_another(
+    cache: Cache, sends: str
+) -> None:
+    blob = some_bytes(3 * MIB)
+    bad = FakeBlobSource(blob, sent=bytes(len(blob)), gate=asyncio.Event(), free=MIB)
+    if sends == "nothing more":
+        bad.sent = None
+    leader = asyncio.create_task(pull(cache, bad))
+    await eventually(lambda: bad.bytes_sent >= MIB)
+    good = FakeBlobSource(blob)
+    async with asyncio.timeout(10):
+        assert await pull(cache, good, OTHER) == blob
+    leader.cancel()
 
 
 async def test_a_raised_epoch_leaves_the_rights_behind(cache: Cache) -> None:
@@ -217,7 +234,7 @@ async def test_a_whole_blob_is_offered_as_a_file(cache: Cache) -> None:
 
 def left_by_a_dead_owner(root: Path, source: FakeBlobSource, written: int) -> FillFiles:
     """Leave what a process leaves that is killed after this many bytes."""
-    files = FillFiles(root / "filling", source.digest)
+    files = FillFiles.of(root / "filling", source.digest, HOME)
     record = FillRecord.open(files.record)
     assert record.try_own()
     record.prepare()

@@ -15,7 +15,7 @@ from tests.support.clock import ManualClock
 from tests.support.fake_blob_source import ABSENT, FakeBlobSource
 from tests.support.wait import eventually
 from vreg_proxy.cache import Cache, Origin, Patience, open_cache
-from vreg_proxy.cache.fill_record import has_followers
+from vreg_proxy.cache.fill_record import FillFiles, has_followers
 from vreg_shared.oci.digest import Digest
 from vreg_shared.oci.media_types import OCI_MANIFEST
 from vreg_shared.provider import Verdict
@@ -130,7 +130,7 @@ async def test_followers_in_another_process_go_on_when_the_disk_is_full(
     first, second = (CacheWorker(small_disk / "cache", upstream) for _ in range(2))
     try:
         first.send(Pull("layer", digest, clients=3))
-        part = small_disk / "cache" / "filling" / f"sha256-{digest.hex}.part"
+        part = FillFiles.of(small_disk / "cache" / "filling", digest, HOME).part
         await eventually(lambda: part.exists() and part.stat().st_size == 2 * MIB)
         second.send(Pull("layer", digest, clients=3))
         await eventually(lambda: has_followers(part))

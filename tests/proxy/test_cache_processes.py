@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.cache_worker import CacheWorker, Pull
+from tests.support.cache_worker import HOME, CacheWorker, Pull
 from tests.support.wait import eventually
 from vreg_proxy.cache import Origin
-from vreg_proxy.cache.fill_record import has_followers
+from vreg_proxy.cache.fill_record import FillFiles, has_followers
 from vreg_shared.oci.digest import Digest
 
 MIB = 1024 * 1024
@@ -52,11 +52,11 @@ class World:
         (self.upstream / "hold").unlink()
 
     def filled(self, digest: Digest) -> int:
-        part = self.root / "filling" / f"sha256-{digest.hex}.part"
+        part = FillFiles.of(self.root / "filling", digest, HOME).part
         return part.stat().st_size if part.exists() else 0
 
     def is_followed(self, digest: Digest) -> bool:
-        return has_followers(self.root / "filling" / f"sha256-{digest.hex}.part")
+        return has_followers(FillFiles.of(self.root / "filling", digest, HOME).part)
 
     def left_over(self) -> list[str]:
         return [path.name for path in (self.root / "filling").iterdir()]
@@ -90,9 +90,9 @@ async def test_the_other_process_needs_its_own_right_to_join(world: World) -> No
     first, second = world.start(), world.start()
     first.send(Pull("layer", digest))
     await eventually(lambda: world.filled(digest) == MIB)
-    absent = await second.pull(Pull("layer", digest, origin=Origin("absent", 0, "team/app")))
+    absent = await second.pull(Pull("layer", digest, origin=Origin("upstream-1", 0, "absent")))
     assert absent == ["blob_unknown"]
-    second.send(Pull("layer", digest, clients=5, origin=Origin("upstream-2", 0, "team/app")))
+    second.send(Pull("layer", digest, clients=5, origin=Origin("upstream-1", 0, "team/web")))
     await eventually(lambda: len(world.asked("HEAD")) == 2)
     world.release()
     assert await second.answer() == [str(digest)] * 5
@@ -102,7 +102,7 @@ async def test_the_other_process_needs_its_own_right_to_join(world: World) -> No
 
 async def test_an_answer_of_absent_reaches_the_clients_of_both_processes(world: World) -> None:
     digest = world.blob("layer", 10)
-    pull = Pull("layer", digest, clients=20, origin=Origin("absent", 0, "team/app"))
+    pull = Pull("layer", digest, clients=20, origin=Origin("upstream-1", 0, "absent"))
     first, second = world.start(), world.start()
     answers = await asyncio.gather(first.pull(pull), second.pull(pull))
     assert {*answers[0], *answers[1]} == {"blob_unknown"}

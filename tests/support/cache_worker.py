@@ -52,7 +52,7 @@ class FolderUpstream:
     async def open(self, offset: int) -> AsyncIterator[BlobStream | Verdict]:
         self._note(f"GET {self._blob} {offset}")
         await asyncio.sleep(0.001)
-        if self._origin.upstream_id == "absent":
+        if self._origin.repository == "absent":
             yield Verdict(Answer.ABSENT, "blob_unknown")
             return
         yield BlobStream(self._path.stat().st_size, offset, self._chunks(offset))
@@ -60,7 +60,7 @@ class FolderUpstream:
     async def prove(self) -> int | Verdict:
         self._note(f"HEAD {self._blob}")
         await asyncio.sleep(0.001)
-        if self._origin.upstream_id == "absent":
+        if self._origin.repository == "absent":
             return Verdict(Answer.ABSENT, "blob_unknown")
         return self._path.stat().st_size
 

@@ -81,7 +81,7 @@ class Blobs:
         for _ in range(ATTEMPTS):
             right = await self._index.right(origin, digest)
             has_right = right is not None and right.kind is Kind.BLOB
-            body = await self._here(digest)
+            body = await self._here(digest, origin)
             if body is None:
                 body = self._fills.join(digest, origin, source)
             try:
@@ -157,9 +157,9 @@ class Blobs:
             self._index.grant(origin, digest, Right(OCTET_STREAM, answer, Kind.BLOB))
         return answer
 
-    async def _here(self, digest: Digest) -> Body | None:
+    async def _here(self, digest: Digest, origin: Origin) -> Body | None:
         """Return committed content, joined; unless its file is known as sound, somebody begins to hash it."""
-        if self._fills.current(digest) is not None:
+        if self._fills.current(digest, origin) is not None:
             return None
         if (checking := self._checks.get(digest)) is not None:
             checking.join()

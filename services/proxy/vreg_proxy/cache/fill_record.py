@@ -10,22 +10,30 @@ import fcntl
 import json
 import os
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Self
 
 from vreg_proxy.cache.content_store import CacheUnwritableError, is_same_file
+from vreg_proxy.cache.origin import Origin
 from vreg_shared.oci.digest import Digest
 
 RECORD_BYTES: Final = 16 * 1024
 """Written once in full, so that an ending still fits when the disk is full."""
 
 
+@dataclass(frozen=True, slots=True)
 class FillFiles:
-    """The two names of a fill in progress."""
+    """The two names of a fill in progress: of one blob, from one upstream."""
 
-    def __init__(self, folder: Path, digest: Digest) -> None:
-        self.record = folder / f"{digest.algorithm}-{digest.hex}.fill"
-        self.part = self.record.with_suffix(".part")
+    record: Path
+    part: Path
+
+    @classmethod
+    def of(cls, folder: Path, digest: Digest, origin: Origin) -> Self:
+        """Return the names. Readers see bytes before they are proved, so no upstream's reach another's."""
+        record = folder / f"{digest.algorithm}-{digest.hex}.{origin.upstream_mark}.fill"
+        return cls(record, record.with_suffix(".part"))
 
 
 class FillRecord:

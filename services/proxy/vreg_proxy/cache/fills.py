@@ -1,4 +1,8 @@
-"""All fills of this process: one per blob, each owned or followed by a task of the process."""
+"""All fills of this process, each owned or followed by a task of the process.
+
+There is one per blob and upstream: readers follow bytes that are not proved yet, at the pace they come, so a
+slow or lying upstream must not touch those who were let in by another.
+"""
 
 import asyncio
 from collections.abc import Callable
@@ -40,21 +44,19 @@ class Fills:
         self._workshop = workshop
         self._group = tasks
         self._on_end = on_end
-        self._bodies: dict[Digest, Body] = {}
+        self._bodies: dict[FillFiles, Body] = {}
         self._running: dict[Body, asyncio.Task[None]] = {}
 
-    def current(self, digest: Digest) -> Body | None:
-        """Return the fill that is going on in this process, if there is one."""
-        return self._bodies.get(digest)
+    def current(self, digest: Digest, origin: Origin) -> Body | None:
+        """Return the fill from this origin's upstream that is going on in this process, if there is one."""
+        return self._bodies.get(FillFiles.of(self._folder, digest, origin))
 
     def join(self, digest: Digest, origin: Origin, source: BlobSource) -> Body:
         """Join the blob's fill, or begin it with this source; whoever joins must leave the body."""
-        body = self._bodies.get(digest)
+        files = FillFiles.of(self._folder, digest, origin)
+        body = self._bodies.get(files)
         if body is None:
-            body = self._bodies[digest] = Body(digest, self._deserted)
-            task = self._group.create_task(self._run(body, origin, source))
-            self._running[body] = task
-            task.add_done_callback(lambda _: self._ended(body))
+            body = self._begin(files, digest, origin, source)
         body.join()
         return body
 
@@ -79,22 +81,28 @@ class Fills:
             if not path.with_suffix(".fill").exists() and not has_followers(path):
                 path.unlink(missing_ok=True)
 
-    async def _run(self, body: Body, origin: Origin, source: BlobSource) -> None:
+    def _begin(self, files: FillFiles, digest: Digest, origin: Origin, source: BlobSource) -> Body:
+        body = self._bodies[files] = Body(digest, lambda body: self._deserted(files, body))
+        task = self._group.create_task(self._run(files, body, origin, source))
+        self._running[body] = task
+        task.add_done_callback(lambda _: self._ended(files, body))
+        return body
+
+    async def _run(self, files: FillFiles, body: Body, origin: Origin, source: BlobSource) -> None:
         ending: Ending = Failed("stopped")
         try:
-            ending = await self._to_the_end(body, origin, source)
+            ending = await self._to_the_end(files, body, origin, source)
         except CacheUnwritableError:
             ending = Unwritable(0, running_hash(body.digest))
         except Exception:  # noqa: BLE001 - a bug must reach the readers, not end the task group
             _log.exception("fill_failed", digest=str(body.digest))
             ending = Failed("internal_error")
         finally:
-            self._forget(body)
+            self._forget(files, body)
             self._on_end(body, ending)
             body.end(ending)
 
-    async def _to_the_end(self, body: Body, origin: Origin, source: BlobSource) -> Ending:
-        files = FillFiles(self._folder, body.digest)
+    async def _to_the_end(self, files: FillFiles, body: Body, origin: Origin, source: BlobSource) -> Ending:
         make_folder(self._folder)
         for _ in range(BEGINNINGS):
             record = FillRecord.open(files.record)
@@ -121,7 +129,7 @@ class Fills:
         )
         return await owner.own()
 
-    def _deserted(self, body: Body) -> None:
+    def _deserted(self, files: FillFiles, body: Body) -> None:
         """End a fill nobody waits for, unless it is over soon; look again later while others follow it."""
         task = self._running.get(body)
         if (
@@ -131,20 +139,20 @@ class Fills:
             or (body.is_ours and _is_nearly_done(body))
         ):
             return
-        if body.is_ours and has_followers(FillFiles(self._folder, body.digest).part):
-            asyncio.get_running_loop().call_later(DESERTED_LOOK_SECONDS, self._deserted, body)
+        if body.is_ours and has_followers(files.part):
+            asyncio.get_running_loop().call_later(DESERTED_LOOK_SECONDS, self._deserted, files, body)
             return
-        self._forget(body)
+        self._forget(files, body)
         task.cancel()
 
-    def _ended(self, body: Body) -> None:
+    def _ended(self, files: FillFiles, body: Body) -> None:
         self._running.pop(body, None)
-        self._forget(body)
+        self._forget(files, body)
         body.end(Failed("stopped"))
 
-    def _forget(self, body: Body) -> None:
-        if self._bodies.get(body.digest) is body:
-            del self._bodies[body.digest]
+    def _forget(self, files: FillFiles, body: Body) -> None:
+        if self._bodies.get(files) is body:
+            del self._bodies[files]
 
 
 def _is_nearly_done(body: Body) -> bool:

@@ -19,8 +19,16 @@ class Origin:
     @property
     def mark(self) -> str:
         """Return a short text other processes can compare, from which no name can be read."""
-        text = f"{self.upstream_id}\n{self.cache_epoch}\n{self.repository}"
-        return hashlib.sha256(text.encode()).hexdigest()[:32]
+        return _mark(self.upstream_id, self.cache_epoch, self.repository)
+
+    @property
+    def upstream_mark(self) -> str:
+        """Return the same for all repositories of the upstream in this epoch."""
+        return _mark(self.upstream_id, self.cache_epoch)
+
+
+def _mark(*parts: str | int) -> str:
+    return hashlib.sha256("\n".join(map(str, parts)).encode()).hexdigest()[:32]
 
 
 class Kind(StrEnum):
