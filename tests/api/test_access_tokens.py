@@ -71,9 +71,9 @@ async def test_a_token_limited_to_no_registry_is_not_one_for_all(any_api: Api) -
         ({"id": "01KAS1G6V5X4T3NQ7R8M2C9B0Z"}, "id"),
     ],
 )
-async def test_a_wrong_field_is_refused_by_name(any_api: Api, fields: dict[str, Any], field: str) -> None:
+async def test_a_wrong_field_is_refused_by_name(api: Api, fields: dict[str, Any], field: str) -> None:
     body = {"name": "ci", "role": "puller", **fields}
-    answer = await any_api.call("POST", "/access_tokens", json=body)
+    answer = await api.call("POST", "/access_tokens", json=body)
     assert answer.status_code == 422, answer.text
     assert answer.json()["errors"][0]["field"] == field
 

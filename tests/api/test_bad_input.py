@@ -1,4 +1,6 @@
+import asyncio
 import json
+from itertools import product
 from typing import Any
 
 import pytest
@@ -52,10 +54,13 @@ BODIES: dict[str, tuple[bytes, int]] = {
 }
 
 
-@pytest.mark.parametrize("noun", NOUNS)
 @pytest.mark.parametrize("name", BODIES)
-async def test_a_body_that_is_none_is_a_problem_of_the_sender(api: Api, noun: str, name: str) -> None:
-    body, status = BODIES[name]
+async def test_a_body_that_is_none_is_a_problem_of_the_sender(api: Api, name: str) -> None:
+    for noun in NOUNS:
+        await refuses_body(api, noun, *BODIES[name])
+
+
+async def refuses_body(api: Api, noun: str, body: bytes, status: int) -> None:
     answer = await api.client.post(f"/api/v1/{noun}", content=body, headers=JSON)
     assert answer.status_code == status, answer.text
     assert is_problem(answer)
@@ -73,6 +78,18 @@ async def test_a_body_without_length_is_cut_off_at_the_limit(api: Api) -> None:
 
     answer = await api.client.post("/api/v1/identities", content=endless(), headers=JSON)
     assert answer.status_code == 413
+    assert is_problem(answer)
+
+
+async def test_a_body_that_does_not_come_is_not_waited_for(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("vreg_api.strict_json.BODY_SECONDS", 0.05)
+
+    async def stuck() -> Any:  # noqa: ANN401 - a generator
+        yield b'{"name": "'
+        await asyncio.Event().wait()
+
+    answer = await api.client.post("/api/v1/identities", content=stuck(), headers=JSON)
+    assert answer.status_code == 408
     assert is_problem(answer)
 
 
@@ -115,21 +132,25 @@ async def test_a_compressed_body_is_refused(api: Api) -> None:
         "cursor=YWZ0ZXI6MDFLQVMxRzZWNVg0VDNOUTdSOE0yQzlCMFo%3D%3D%3D%3D",
     ],
 )
-@pytest.mark.parametrize("noun", NOUNS)
-async def test_a_page_that_is_none_is_a_problem_of_the_sender(api: Api, noun: str, query: str) -> None:
-    answer = await api.call("GET", f"/{noun}?{query}")
-    assert answer.status_code == 422, answer.text
-    assert is_problem(answer)
-    assert answer.json()["errors"][0]["field"] == query.partition("=")[0]
+async def test_a_page_that_is_none_is_a_problem_of_the_sender(api: Api, query: str) -> None:
+    for noun in NOUNS:
+        answer = await api.call("GET", f"/{noun}?{query}")
+        assert answer.status_code == 422, answer.text
+        assert is_problem(answer)
+        assert answer.json()["errors"][0]["field"] == query.partition("=")[0]
 
 
 @pytest.mark.parametrize(
     "identifier",
     [ABSENT, ABSENT.lower(), "x", "..", "%00", "%2e%2e", "1", "a" * 5000, "%F0%9F%92%A9", "%FF", "' OR 1=1"],
 )
-@pytest.mark.parametrize("noun", NOUNS)
-async def test_what_is_not_there_is_not_found(api: Api, noun: str, identifier: str) -> None:
-    for method, headers in (("GET", {}), ("DELETE", {}), ("PATCH", {"If-Match": '"1"'})):
+async def test_what_is_not_there_is_not_found(api: Api, identifier: str) -> None:
+    asked: tuple[tuple[str, dict[str, str]], ...] = (
+        ("GET", {}),
+        ("DELETE", {}),
+        ("PATCH", {"If-Match": '"1"'}),
+    )
+    for noun, (method, headers) in product(NOUNS, asked):
         path = f"/{noun}/{identifier}"
         answer = await api.call(method, path, json={} if method == "PATCH" else None, headers=headers)
         assert answer.status_code in {404, 405}, answer.text

@@ -135,14 +135,12 @@ async def test_a_slug_is_taken_once(any_api: Api) -> None:
     ],
 )
 async def test_a_wrong_membership_is_refused_at_its_field(
-    any_api: Api, membership: dict[str, Any], field: str
+    api: Api, membership: dict[str, Any], field: str
 ) -> None:
-    (own,) = await upstreams(any_api, 1)
+    (own,) = await upstreams(api, 1)
     if membership.get("upstream_id") == "own":
         membership = {**membership, "upstream_id": own}
-    answer = await any_api.call(
-        "POST", "/virtual_registries", json={"slug": "x", "memberships": [membership]}
-    )
+    answer = await api.call("POST", "/virtual_registries", json={"slug": "x", "memberships": [membership]})
     assert answer.status_code == 422
     assert answer.json()["errors"][0]["field"] == field
 

@@ -65,6 +65,7 @@ METHOD_NOT_ALLOWED: Final = Case(
     HTTPStatus.METHOD_NOT_ALLOWED, "method_not_allowed", "This cannot be done here"
 )
 NAME_TAKEN: Final = Case(HTTPStatus.CONFLICT, "name_taken", "The name is taken")
+TIMEOUT: Final = Case(HTTPStatus.REQUEST_TIMEOUT, "timeout", "The request took too long")
 IN_USE: Final = Case(HTTPStatus.CONFLICT, "in_use", "It is still in use")
 LAST_ADMIN: Final = Case(HTTPStatus.CONFLICT, "last_admin", "It is the last admin token")
 CONFLICT: Final = Case(HTTPStatus.CONFLICT, "conflict", "It changed at the same time")

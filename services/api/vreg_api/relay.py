@@ -107,20 +107,21 @@ class Relay:
                 _log.warning("relay_waits", reason=str(error))
                 is_all_told = False
             if not is_all_told:
-                await asyncio.sleep(next(waits))
+                await self._rest(next(waits))
                 continue
             waits = delays(_FIRST_DELAY, _LONGEST_DELAY)
             if not (self._to_reconcile or self._must_reconcile):
-                await self._rest()
+                await self._rest(POLL_SECONDS)
 
     async def _reconnected(self) -> None:
         """Tell the bus everything, for it may have lost anything."""
         self._must_reconcile = True
         self.wake()
 
-    async def _rest(self) -> None:
+    async def _rest(self, seconds: float) -> None:
+        """Wait for a commit or a connection, but not longer."""
         try:
-            async with asyncio.timeout(POLL_SECONDS):
+            async with asyncio.timeout(seconds):
                 await self._woken.wait()
         except TimeoutError:
             pass

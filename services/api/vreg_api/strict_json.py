@@ -1,6 +1,8 @@
 """Bodies: bounded, JSON by the book, and without characters that databases choke on, or answered with 4xx."""
 
+import asyncio
 from collections.abc import Iterator
+from types import MappingProxyType
 from typing import Any, Final
 
 from pydantic_core import from_json
@@ -12,6 +14,8 @@ from vreg_api.problem_responses import problem_response
 from vreg_api.problems import ProblemError
 
 MAX_BODY_BYTES: Final = 1024 * 1024
+BODY_SECONDS: Final = 30.0
+_CLOSE: Final = MappingProxyType({"Connection": "close"})
 _MAX_FIELD_PART: Final = 64
 
 
@@ -28,12 +32,17 @@ class StrictJson:
             return
         headers = Headers(scope=scope)
         try:
-            body = await _read(headers, receive)
+            async with asyncio.timeout(BODY_SECONDS):
+                body = await _read(headers, receive)
             if body is None:
                 return  # the client went away
             if body:
                 _require_json(headers)
                 _require_sane(body)
+        except TimeoutError:
+            late = ProblemError(problems.TIMEOUT, "the body did not arrive in time", headers=_CLOSE)
+            await problem_response(late)(scope, receive, send)
+            return
         except ProblemError as problem:
             await problem_response(problem)(scope, receive, send)
             return
@@ -60,7 +69,7 @@ async def _read(headers: Headers, receive: Receive) -> bytes | None:
 
 def _too_large() -> ProblemError:
     detail = f"a body has at most {MAX_BODY_BYTES} bytes"
-    return ProblemError(problems.TOO_LARGE, detail, headers={"Connection": "close"})
+    return ProblemError(problems.TOO_LARGE, detail, headers=_CLOSE)
 
 
 def _require_json(headers: Headers) -> None:

@@ -10,7 +10,6 @@ from vreg_api.problems import invalid
 from vreg_api.upstreams.store import Upstream
 from vreg_shared.catalogue import Catalogue
 from vreg_shared.provider import InvalidHostError, Presentation, RegistryKind, UsableFor
-from vreg_shared.providers.basic.hosts import is_oci_host
 
 
 def normal_host(catalogue: Catalogue, kind_name: str, host: str) -> str:
@@ -39,7 +38,7 @@ def require_fit(catalogue: Catalogue, upstream: Upstream, identity: Identity | N
     else:
         usable_for = _require_usable(catalogue, kind, upstream, identity)
     if upstream.token_realm is not None:
-        _require_realm(kind, upstream, usable_for)
+        _require_realm(catalogue, kind, upstream, usable_for)
 
 
 def _require_usable(
@@ -61,13 +60,15 @@ def _require_usable(
     return usable_for
 
 
-def _require_realm(kind: RegistryKind, upstream: Upstream, usable_for: UsableFor | None) -> None:
+def _require_realm(
+    catalogue: Catalogue, kind: RegistryKind, upstream: Upstream, usable_for: UsableFor | None
+) -> None:
     """Refuse a realm that the identity's password may not be sent to: it gets the password."""
     if kind.presentation is not Presentation.REALM:
         message = f"{kind.title} has no token endpoint to choose; leave it out"
         raise invalid("token_realm", "realm_refused", message)
     realm = upstream.token_realm or ""
-    place = realm_host(realm)
+    place = _realm_host(catalogue, realm)
     own = {upstream.host, upstream.host.removesuffix(":443"), f"{upstream.host}:443"}
     if usable_for is None or realm == kind.token_realm(upstream.host) or place in own:
         return
@@ -76,7 +77,7 @@ def _require_realm(kind: RegistryKind, upstream: Upstream, usable_for: UsableFor
         raise invalid("token_realm", "host_not_permitted", message)
 
 
-def realm_host(realm: str) -> str:
+def _realm_host(catalogue: Catalogue, realm: str) -> str:
     """Return the host of a token endpoint, with port if any; raise ProblemError unless it is an https URL."""
     if not realm.isascii() or any(each <= " " or each in '\\"<>^`{|}' for each in realm):
         raise _bad_realm()
@@ -94,7 +95,8 @@ def realm_host(realm: str) -> str:
         or "?" in realm
     ):
         raise _bad_realm()
-    if host != host.lower() or not is_oci_host(host):
+    is_host = any(each.is_generic and each.owns(host) for each in catalogue.kinds())
+    if host != host.lower() or not is_host:
         raise _bad_realm()
     return host
 
