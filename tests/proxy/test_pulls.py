@@ -232,6 +232,16 @@ async def test_tags_are_listed_sorted_and_paged(world: ProxyWorld) -> None:
     assert len(server.seen) == 1
 
 
+async def test_an_upstream_without_end_of_tags_is_given_up(world: ProxyWorld) -> None:
+    page = json.dumps({"tags": [f"v{number}" for number in range(60_000)]}).encode()
+    again = (("Link", '</v2/team/app/tags/list?again>; rel="next"'),)
+    server = await world.upstream("a", FakeRegistry(override=lambda _: Reply(200, again, page)))
+    world.registry("main", "a")
+    answer = await world.get("/v2/main/team/app/tags/list", world.access())
+    assert (answer.status, answer.reason()) == (503, "too_many_tags")
+    assert len(server.seen) == 2
+
+
 @pytest.mark.parametrize("query", ["n=2147483648", "n=-1", "n=x", "n=1001", "last=-", "n=" + "1" * 2000])
 async def test_a_page_nobody_should_ask_for_is_refused(world: ProxyWorld, query: str) -> None:
     await world.upstream("a", holding())

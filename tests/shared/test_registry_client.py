@@ -533,7 +533,12 @@ async def test_tags_are_read_leniently(body: object, tags: tuple[Tag, ...]) -> N
 
 @pytest.mark.parametrize(
     ("body", "reason"),
-    [(b"[]", "bad_answer"), (b"[" * 100_000, "bad_answer"), (b" " * (8 * 2**20 + 1), "body_too_large")],
+    [
+        (b"[]", "bad_answer"),
+        (b"[" * 100_000, "bad_answer"),
+        (b" " * (8 * 2**20 + 1), "body_too_large"),
+        (b'{"tags": [' + b'"a",' * 100_000 + b'"a"]}', "too_many_tags"),
+    ],
 )
 async def test_a_list_of_tags_that_is_none_is_unavailable(body: bytes, reason: str) -> None:
     async with world() as here:

@@ -44,6 +44,8 @@ from vreg_shared.registry_client.transport import (
 )
 
 MAX_TAGS_BYTES: Final = 8 * 1024 * 1024
+MAX_TAGS: Final = 100_000
+"""In one list: an upstream may ignore the size of a page, but not fill our memory."""
 MAX_PAGE: Final = 1000
 """ECR refuses more, and no client needs it."""
 ANSWER_SECONDS: Final = 45.0
@@ -247,6 +249,8 @@ def _tags(body: bytes) -> tuple[Tag, ...]:
     """Read the list leniently: clouds add fields, an empty list may be null, and a bad tag is left out."""
     try:
         names = json.loads(body)["tags"] or []
+        if len(names) > MAX_TAGS:
+            raise unavailable("too_many_tags", f"more than {MAX_TAGS} in one answer")
         return tuple(tag for name in names if (tag := _tag(name)) is not None)
     except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise unavailable("bad_answer", "the list of tags is not one") from error
