@@ -54,6 +54,10 @@ class ConfigCache:
         self._routing += noun != "access"
         self._snapshot = None
 
+    def upstream(self, identifier: str) -> UpstreamRecord | None:
+        """Return one upstream's record, without making a snapshot for it."""
+        return self._upstreams.get(identifier)
+
     def snapshot(self) -> Snapshot:
         """Return the configuration as it is now; the object never changes."""
         if self._snapshot is None:

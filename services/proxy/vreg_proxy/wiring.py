@@ -90,8 +90,8 @@ async def open_world(settings: ProxySettings, clock: Clock) -> AsyncIterator[Wor
             if noun == "access":
                 return
             pulls.asking.forget()
-            upstream = config.snapshot().upstreams.get(identifier)
-            if noun == "upstream" and upstream is not None and upstream.cache_epoch:
+            upstream = config.upstream(identifier) if noun == "upstream" else None
+            if upstream is not None and upstream.cache_epoch:
                 cache.forget_before(upstream.id, upstream.cache_epoch)
 
         records = settings.proxy_state
