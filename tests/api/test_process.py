@@ -3,6 +3,7 @@
 import asyncio
 import os
 import signal
+import ssl
 import sys
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
@@ -11,6 +12,7 @@ from pathlib import Path
 
 import httpx
 import pytest
+import trustme
 
 from tests.support.ports import free_ports
 from tests.support.wait import eventually
@@ -58,16 +60,19 @@ async def run(environment: Mapping[str, str], *arguments: str) -> Ended:
 
 
 @asynccontextmanager
-async def serving(environment: Mapping[str, str], log: Path) -> AsyncIterator[asyncio.subprocess.Process]:
+async def serving(
+    environment: Mapping[str, str], log: Path, trust: ssl.SSLContext | None = None
+) -> AsyncIterator[asyncio.subprocess.Process]:
     with log.open("wb") as output:
         process = await asyncio.create_subprocess_exec(
             *(sys.executable, "-m", "vreg_api"), env=environment, stdout=output, stderr=output
         )
-    url = f"http://{environment['VREG_API_LISTEN']}/readyz"
+    scheme = "http" if trust is None else "https"
+    url = f"{scheme}://{environment['VREG_API_LISTEN']}/readyz"
 
     async def is_ready() -> bool:
         assert process.returncode is None, log.read_text()
-        async with httpx.AsyncClient(trust_env=False) as client:
+        async with httpx.AsyncClient(trust_env=False, verify=trust or True) as client:
             try:
                 return (await client.get(url)).status_code == 200
             except httpx.TransportError:
@@ -143,3 +148,22 @@ async def test_an_unknown_command_says_what_there_is(environment: dict[str, str]
     ended = await run(environment, "dance")
     assert ended.code == 2
     assert "serve|migrate|bootstrap" in ended.line
+
+
+async def test_it_speaks_tls_given_a_certificate(environment: dict[str, str], tmp_path: Path) -> None:
+    authority = trustme.CA()
+    certificate = authority.issue_cert("127.0.0.1")
+    certificate.private_key_pem.write_to_path(tmp_path / "key.pem")
+    certificate.cert_chain_pems[0].write_to_path(tmp_path / "certificate.pem")
+    environment["VREG_API_TLS_CERTIFICATE"] = str(tmp_path / "certificate.pem")
+    alone = await run(environment)
+    assert alone.code == 2
+    assert "set together" in alone.line
+    environment["VREG_API_TLS_KEY"] = str(tmp_path / "key.pem")
+    assert (await run(environment, "migrate")).code == 0
+    trust = ssl.create_default_context()
+    authority.configure_trust(trust)
+    async with serving(environment, tmp_path / "log", trust):
+        async with httpx.AsyncClient(trust_env=False, verify=trust) as client:
+            answer = await client.get(f"https://{environment['VREG_API_LISTEN']}/api/v1/identities")
+        assert answer.status_code == 401
