@@ -187,3 +187,22 @@ async def test_a_removed_membership_stops_at_once(world: ProxyWorld) -> None:
     world.registry("main")
     assert (await world.get(BY_TAG, token)).status == 404
     assert (await world.get(BLOB, token)).status == 404
+
+
+@pytest.mark.parametrize("status", [401, 403, 404])
+@pytest.mark.parametrize("path", [BY_TAG, BLOB])
+async def test_a_refusal_half_heard_is_not_taken_for_the_one_that_leads_on(
+    world: ProxyWorld, status: int, path: str
+) -> None:
+    """Its words tell an expired credential from a hidden repository."""
+    half = Reply(status, (), b'{"errors": [{"code": "DENIED"}]}', cut=10)
+    await world.upstream("a", FakeRegistry(override=lambda _: half))
+    lower = await world.upstream("b", holding())
+    world.registry(
+        "main",
+        MembershipRecord.model_validate({"upstream_id": "a", "on_hidden": "continue"}),
+        MembershipRecord(upstream_id="b"),
+    )
+    answer = await world.get(path, world.access())
+    assert (answer.status, answer.reason()) == (503, "body_truncated")
+    assert not lower.seen

@@ -37,6 +37,7 @@ from vreg_shared.registry_client.target import Credentials, CredentialUnavailabl
 from vreg_shared.registry_client.transport import (
     RequestFailedError,
     Transport,
+    discard,
     is_encoded,
     read_body,
     read_error_body,
@@ -79,7 +80,7 @@ class RegistryClient:
         outcome = await self._ask(Request("GET", self._url("/v2/")))
         if isinstance(outcome, Verdict):
             return outcome
-        await read_error_body(outcome.response)
+        await discard(outcome.response)
         return Verdict(Answer.FOUND, "ok")
 
     async def head_manifest(

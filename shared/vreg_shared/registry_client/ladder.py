@@ -31,7 +31,13 @@ from vreg_shared.registry_client.redirects import Arrival, follow
 from vreg_shared.registry_client.registry_tokens import RegistryTokens
 from vreg_shared.registry_client.single_flight import SingleFlight
 from vreg_shared.registry_client.target import Target
-from vreg_shared.registry_client.transport import RequestFailedError, Transport, read_error_body, unavailable
+from vreg_shared.registry_client.transport import (
+    RequestFailedError,
+    Transport,
+    discard,
+    read_error_body,
+    unavailable,
+)
 from vreg_shared.secret import Secret
 
 
@@ -77,7 +83,7 @@ class Ladder:
         if asked is None or (isinstance(asked, BasicAsked) and not isinstance(known, TokenOffer)):
             return arrival
         self._remember(asked)
-        await read_error_body(arrival.response)
+        await discard(arrival.response)
         arrival = await self._follow(request, await self._presented(asked, request, lease, began))
         if isinstance(asked, TokenOffer) and not arrival.redirected:
             await _accept_or_explain(arrival)
@@ -99,7 +105,7 @@ class Ladder:
         status = arrival.response.status
         if status == HTTPStatus.UNAUTHORIZED and not arrival.redirected:
             self._asked = _asked_by(arrival, self._target)
-        await read_error_body(arrival.response)
+        await discard(arrival.response)
         if status == HTTPStatus.TOO_MANY_REQUESTS:
             raise unavailable("throttled", "/v2/ answered 429")
         if status >= HTTPStatus.INTERNAL_SERVER_ERROR:

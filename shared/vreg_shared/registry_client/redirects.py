@@ -10,7 +10,7 @@ import aiohttp
 from yarl import URL
 
 from vreg_shared.egress import EgressRefusedError, read_url
-from vreg_shared.registry_client.transport import Transport, read_error_body, unavailable
+from vreg_shared.registry_client.transport import Transport, discard, unavailable
 from vreg_shared.secret import Secret
 
 MAX_HOPS: Final = 5
@@ -62,7 +62,7 @@ async def follow(
 
 async def _location(response: aiohttp.ClientResponse, current: URL) -> URL:
     locations = response.headers.getall("Location", [])
-    await read_error_body(response)
+    await discard(response)
     if len(locations) != 1:
         raise unavailable("bad_redirect", "a redirect needs one Location")
     try:

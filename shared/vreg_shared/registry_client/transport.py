@@ -3,6 +3,7 @@
 import asyncio
 import random
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from typing import Final
 
 import aiohttp
@@ -86,14 +87,20 @@ async def read_body(response: aiohttp.ClientResponse, limit: int) -> bytes:
 
 
 async def read_error_body(response: aiohttp.ClientResponse) -> bytes:
-    """Return the beginning of an error's body, empty when there is none to read; never raises for it."""
+    """Return the beginning of an error's body, empty when it is encoded; raise RequestFailedError.
+
+    A body that breaks off is a failure: what it did not come to say may be all that the status leaves open.
+    """
     if is_encoded(response):
         response.close()
         return b""
-    try:
-        return await _read_up_to(response, MAX_ERROR_BYTES)
-    except RequestFailedError:
-        return b""
+    return await _read_up_to(response, MAX_ERROR_BYTES)
+
+
+async def discard(response: aiohttp.ClientResponse) -> None:
+    """Be done with an answer whose body nobody needs, and keep its connection where that is cheap."""
+    with suppress(RequestFailedError):
+        await read_error_body(response)
 
 
 async def _read_up_to(response: aiohttp.ClientResponse, limit: int) -> bytes:
