@@ -51,9 +51,11 @@ class Upstreams:
     @asynccontextmanager
     async def client(self, candidate: Candidate) -> AsyncIterator[RegistryClient]:
         """Lend the client of an upstream as its record now is; raise UpstreamUnusableError."""
-        lent = await self._current(candidate)
+        lent, replaced = self._current(candidate)
         lent.users += 1
         try:
+            if replaced is not None:
+                await self._close_if_done(replaced)
             yield lent.client
         finally:
             lent.users -= 1
@@ -65,18 +67,18 @@ class Upstreams:
         while self._all:
             await self._all.pop().close()
 
-    async def _current(self, candidate: Candidate) -> _Open:
+    def _current(self, candidate: Candidate) -> tuple[_Open, _Open | None]:
+        """Return the client to lend, and the one it has just replaced, if any."""
         upstream = candidate.upstream
         connection = _connection(upstream)
         found = self._open.get(upstream.id)
         if found is not None and found.connection == connection:
-            return found
+            return found, None
         made = self._make(upstream, candidate.kind, connection)
         self._open[upstream.id] = made
         if found is not None:
             found.retired = True
-            await self._close_if_done(found)
-        return made
+        return made, found
 
     def _make(self, upstream: UpstreamRecord, kind: RegistryKind, connection: tuple[object, ...]) -> _Open:
         target = Target(upstream.id, kind, upstream.host, upstream.token_realm)
