@@ -175,6 +175,8 @@ class TestManifestMediaType:
             ({"mediaType": OCI_INDEX, "config": {}}, None),
             ({"mediaType": OCI_MANIFEST, "manifests": []}, None),
             ({"mediaType": 7, "layers": []}, OCI_MANIFEST),
+            ({"mediaType": OCI_MANIFEST, "config": {}, "layers": [], "Manifests": []}, OCI_MANIFEST),
+            ({"mediaType": OCI_MANIFEST, "MEDIATYPE": OCI_INDEX, "config": {}, "layers": []}, OCI_MANIFEST),
             ({"mediaType": "a/b\r\nSet-Cookie: c=d", "config": {}, "layers": []}, "application/json"),
             ({"mediaType": "a/b; charset=utf-8", "config": {}, "layers": []}, "application/json"),
             ({"mediaType": "ä/b", "config": {}, "layers": []}, "application/json"),

@@ -16,6 +16,10 @@ MAX_MANIFEST_BYTES: Final = 4 * 1024 * 1024
 _GRAMMAR: Final = re.compile(r"[A-Za-z0-9][\w!#$&^.+-]{0,126}/[A-Za-z0-9][\w!#$&^.+-]{0,126}", re.ASCII)
 """RFC 6838 section 4.2."""
 
+_TELLING: Final = frozenset({"mediaType", "manifests", "layers", "config", "fsLayers"})
+_TELLING_LOWERED: Final = frozenset(key.lower() for key in _TELLING)
+"""Clients written in Go read a key in any case."""
+
 MANIFEST_ACCEPT: Final = ", ".join((*MANIFEST_TYPES, "*/*"))
 """Ask for every type: without the index types some registries pick one platform or answer 404."""
 
@@ -57,6 +61,8 @@ def _object(body: bytes) -> dict[str, object]:
         raise AmbiguousManifestError("the manifest is not JSON") from error
     if not isinstance(document, dict):
         raise AmbiguousManifestError("the manifest is not a JSON object")
+    if any(key not in _TELLING and key.lower() in _TELLING_LOWERED for key in document):
+        raise AmbiguousManifestError("the manifest has a key that some clients read and others do not")
     return document
 
 
