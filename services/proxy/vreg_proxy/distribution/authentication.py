@@ -17,6 +17,8 @@ from vreg_shared.secret import Secret
 PULLING_ROLES: Final = frozenset({"admin", "editor", "viewer", "puller"})
 MAX_AUTHORIZATION_BYTES: Final = 16 * 1024 + 16
 _REMEMBERED: Final = 10_000
+_REMEMBERED_BYTES: Final = 4 * 1024
+"""A longer token, which names many repositories, is verified each time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,6 +107,8 @@ class Authenticator:
         return Known(access)
 
     def _remember(self, token: bytes, grant: Grant) -> None:
+        if len(token) > _REMEMBERED_BYTES:
+            return
         self._grants[token] = grant
         if len(self._grants) > _REMEMBERED:
             self._grants.popitem(last=False)
