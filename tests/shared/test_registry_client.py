@@ -1,5 +1,6 @@
 """Manifests, blobs and tags of one upstream, through the client's front door."""
 
+import asyncio
 import json
 from dataclasses import replace
 
@@ -589,3 +590,27 @@ async def test_no_word_of_ours_repeats_a_signature(reply: Reply) -> None:
                 assert "X-Sig" not in f"{interrupted.value}"
             else:
                 assert "X-Sig" not in repr(stream)
+
+
+async def test_blobs_on_their_way_leave_room_for_questions(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("vreg_shared.registry_client.client.MAX_BODIES", 1)
+    async with world() as here:
+        _, layer = _filled(here)
+        client = await here.open_client()
+        async with client.open_blob(REPOSITORY, layer):
+            second = asyncio.create_task(_blob(client, layer))
+            assert isinstance(await client.head_manifest(REPOSITORY, Tag("v1")), ManifestDescriptor)
+            assert not second.done()
+        assert await second == LAYER
+        assert [seen.method for seen in here.server.seen] == ["GET", "HEAD", "GET"]
+
+
+async def test_a_blob_whose_turn_does_not_come_is_unavailable(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("vreg_shared.registry_client.client.MAX_BODIES", 1)
+    monkeypatch.setattr("vreg_shared.registry_client.client.TURN_SECONDS", 0.05)
+    async with world() as here:
+        _, layer = _filled(here)
+        client = await here.open_client()
+        async with client.open_blob(REPOSITORY, layer):
+            assert _verdict(await _blob(client, layer)) == (Answer.UNAVAILABLE, "too_many_blobs")
+        assert await _blob(client, layer) == LAYER

@@ -13,7 +13,7 @@ import aiohttp
 from yarl import URL
 
 from vreg_shared.clock import Clock
-from vreg_shared.egress import EgressPolicy, EgressRefusedError, open_session, read_url
+from vreg_shared.egress import MAX_CONNECTIONS, EgressPolicy, EgressRefusedError, open_session, read_url
 from vreg_shared.lease import Lease
 from vreg_shared.oci.digest import Digest
 from vreg_shared.oci.media_types import MANIFEST_ACCEPT
@@ -51,6 +51,10 @@ MAX_PAGE: Final = 1000
 """ECR refuses more, and no client needs it."""
 ANSWER_SECONDS: Final = 45.0
 """Until an answer begins, hops and tries and tokens included."""
+MAX_BODIES: Final = MAX_CONNECTIONS * 3 // 4
+"""Blobs at once: however many are on their way, there are connections left for short questions."""
+TURN_SECONDS: Final = 300.0
+"""For a blob's turn. Those before it move on or end, so it comes."""
 
 
 def open_upstream_session(
@@ -74,6 +78,7 @@ class RegistryClient:
         _ = target.origin
         self._credentials = credentials
         self._ladder = Ladder(target, Transport(session), clock)
+        self._bodies = asyncio.Semaphore(MAX_BODIES)
 
     async def ping(self) -> Verdict:
         """Prove the credential at `/v2/`: `found` when it is accepted."""
@@ -130,14 +135,17 @@ class RegistryClient:
         The stream's own `offset` is 0 when the upstream ignored the range. Its bytes are not compared
         with the digest: who writes them does that.
         """
-        outcome = await self._ask(self._blob_request("GET", repository, digest, offset))
-        if isinstance(outcome, Verdict):
-            yield outcome
+        try:
+            async with asyncio.timeout(TURN_SECONDS):
+                await self._bodies.acquire()
+        except TimeoutError:
+            yield unavailable("too_many_blobs", f"{MAX_BODIES} others are on their way").verdict
             return
         try:
-            yield await self._stream(outcome.response, repository, digest, offset)
+            async with self._opened_blob(repository, digest, offset) as answer:
+                yield answer
         finally:
-            _leave(outcome.response)
+            self._bodies.release()
 
     async def list_tags(
         self,
@@ -166,6 +174,19 @@ class RegistryClient:
         except TimeoutError:
             outcome.response.close()
             return unavailable("timeout", "the list of tags did not arrive in time").verdict
+
+    @asynccontextmanager
+    async def _opened_blob(
+        self, repository: RepositoryName, digest: Digest, offset: int
+    ) -> AsyncIterator[BlobStream | Verdict]:
+        outcome = await self._ask(self._blob_request("GET", repository, digest, offset))
+        if isinstance(outcome, Verdict):
+            yield outcome
+            return
+        try:
+            yield await self._stream(outcome.response, repository, digest, offset)
+        finally:
+            _leave(outcome.response)
 
     async def _stream(
         self, response: aiohttp.ClientResponse, repository: RepositoryName, digest: Digest, offset: int
