@@ -14,8 +14,10 @@ from tests.support.fake_blob_source import ABSENT, FakeBlobSource
 from tests.support.wait import eventually
 from vreg_proxy.cache import BlobReader, Cache, Origin, Patience, open_cache
 from vreg_proxy.cache.fill_record import FillFiles, FillRecord
+from vreg_shared.oci.digest import Digest
+from vreg_shared.oci.media_types import OCI_MANIFEST
 from vreg_shared.provider import Answer, Verdict
-from vreg_shared.registry_client.results import BlobInterruptedError
+from vreg_shared.registry_client.results import BlobInterruptedError, Manifest
 
 HOME = Origin("upstream-1", 0, "team/app")
 NEIGHBOUR = Origin("upstream-1", 0, "team/web")
@@ -319,3 +321,12 @@ async def test_a_source_with_a_bug_fails_its_readers_and_nobody_else(cache: Cach
 
 def resident() -> int:
     return int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize()
+
+
+async def test_a_right_to_a_blob_does_not_replace_the_one_to_a_manifest(cache: Cache) -> None:
+    """Some registries give a manifest's bytes as a blob too."""
+    body = b'{"config": {}, "layers": []}'
+    manifest = Manifest(Digest.of(body), OCI_MANIFEST, body)
+    await cache.store_manifest(HOME, manifest)
+    assert await pull(cache, FakeBlobSource(body)) == body
+    assert await cache.manifest(HOME, manifest.digest) == manifest

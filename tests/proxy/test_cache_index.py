@@ -24,11 +24,11 @@ def path(tmp_path: Path) -> Path:
 
 async def test_a_right_is_seen_by_another_process_as_soon_as_it_is_written(path: Path) -> None:
     ours, theirs = Index(path, ManualClock()), Index(path, ManualClock())
-    assert await theirs.right(HOME, DIGEST) is None
+    assert await theirs.right(HOME, DIGEST, Kind.BLOB) is None
     ours.grant(HOME, DIGEST, RIGHT)
-    assert await ours.right(HOME, DIGEST) == RIGHT
+    assert await ours.right(HOME, DIGEST, Kind.BLOB) == RIGHT
     await ours.flushed()
-    assert await theirs.right(HOME, DIGEST) == RIGHT
+    assert await theirs.right(HOME, DIGEST, Kind.BLOB) == RIGHT
     await ours.close()
     await theirs.close()
 
@@ -44,8 +44,8 @@ async def test_a_right_is_seen_by_another_process_as_soon_as_it_is_written(path:
 async def test_a_right_is_nobody_elses(path: Path, other: Origin) -> None:
     index = Index(path, ManualClock())
     index.grant(HOME, DIGEST, RIGHT)
-    assert await index.right(other, DIGEST) is None
-    assert await index.right(HOME, Digest.of(b"two")) is None
+    assert await index.right(other, DIGEST, Kind.BLOB) is None
+    assert await index.right(HOME, Digest.of(b"two"), Kind.BLOB) is None
     assert other.mark != HOME.mark
     await index.close()
 
@@ -60,7 +60,7 @@ async def test_everything_survives_a_restart(path: Path) -> None:
     await index.close()
     again = Index(path, ManualClock())
     for number in (0, 1234, 2499):
-        right = await again.right(HOME, Digest.of(str(number).encode()))
+        right = await again.right(HOME, Digest.of(str(number).encode()), Kind.MANIFEST)
         assert right == Right("x/y", number, Kind.MANIFEST)
     assert await again.tag(HOME, "latest") == TagEntry(DIGEST, NOON)
     assert await again.server_of("registry-1", "team/app") == "upstream-1"
@@ -94,8 +94,8 @@ async def test_older_epochs_are_removed_and_newer_ones_are_not(path: Path) -> No
     index.forget_before("upstream-1", 3)
     await index.close()
     again = Index(path, ManualClock())
-    assert await again.right(HOME, DIGEST) is None
-    assert await again.right(newer, DIGEST) == RIGHT
+    assert await again.right(HOME, DIGEST, Kind.BLOB) is None
+    assert await again.right(newer, DIGEST, Kind.BLOB) == RIGHT
     await again.close()
 
 
@@ -106,7 +106,7 @@ async def test_a_file_that_is_no_database_is_replaced(path: Path) -> None:
     await index.close()
     assert index.problem is None
     again = Index(path, ManualClock())
-    assert await again.right(HOME, DIGEST) == RIGHT
+    assert await again.right(HOME, DIGEST, Kind.BLOB) == RIGHT
     await again.close()
 
 
@@ -117,7 +117,7 @@ async def test_an_index_that_cannot_be_written_is_done_without_and_comes_back(tm
     index.grant(HOME, DIGEST, RIGHT)
     await index.flushed()
     assert index.problem is not None
-    assert await index.right(HOME, DIGEST) == RIGHT
+    assert await index.right(HOME, DIGEST, Kind.BLOB) == RIGHT
     folder.mkdir()
     clock.advance(60)
     index.remember_server("registry-1", "team/app", "upstream-1")
@@ -125,7 +125,7 @@ async def test_an_index_that_cannot_be_written_is_done_without_and_comes_back(tm
     assert index.problem is None
     await index.close()
     again = Index(folder / "index.db", clock)
-    assert await again.right(HOME, DIGEST) == RIGHT
+    assert await again.right(HOME, DIGEST, Kind.BLOB) == RIGHT
     await again.close()
 
 

@@ -63,7 +63,7 @@ class BlobHoldings(Protocol):
     """Blobs."""
 
     async def right(self, origin: Origin, digest: Digest) -> Right | None:
-        """Return the right an origin already has, without asking its upstream."""
+        """Return the right to a blob that an origin already has, without asking its upstream."""
         ...
 
     async def blob_size(self, origin: Origin, digest: Digest, source: BlobSource) -> int | Verdict:

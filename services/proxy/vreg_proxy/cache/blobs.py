@@ -71,16 +71,15 @@ class Blobs:
 
     async def size(self, origin: Origin, digest: Digest, source: BlobSource) -> int | Verdict:
         """Return the size by right, or prove the right."""
-        right = await self._index.right(origin, digest)
-        if right is not None and right.kind is Kind.BLOB:
+        right = await self._index.right(origin, digest, Kind.BLOB)
+        if right is not None:
             return right.size
         return await self._prove(origin, digest, source)
 
     async def read(self, origin: Origin, digest: Digest, source: BlobSource) -> BlobReader | Verdict:
         """Return a reader for an origin with a right, or with one it gets on the way."""
         for _ in range(ATTEMPTS):
-            right = await self._index.right(origin, digest)
-            has_right = right is not None and right.kind is Kind.BLOB
+            has_right = await self._index.right(origin, digest, Kind.BLOB) is not None
             body = await self._here(digest, origin)
             if body is None:
                 body = self._fills.join(digest, origin, source)

@@ -52,8 +52,8 @@ class Cache:
 
         Bytes from disk are hashed again; those in memory were.
         """
-        right = await self._index.right(origin, digest)
-        if right is None or right.kind is not Kind.MANIFEST:
+        right = await self._index.right(origin, digest, Kind.MANIFEST)
+        if right is None:
             return None
         body = self._manifests.get(digest)
         if body is None:
@@ -87,8 +87,8 @@ class Cache:
         self._index.point(origin, tag, TagEntry(digest, checked_at))
 
     async def right(self, origin: Origin, digest: Digest) -> Right | None:
-        """Return the right an origin already has, without asking its upstream."""
-        return await self._index.right(origin, digest)
+        """Return the right to a blob that an origin already has, without asking its upstream."""
+        return await self._index.right(origin, digest, Kind.BLOB)
 
     async def blob(self, origin: Origin, digest: Digest, source: BlobSource) -> BlobReader | Verdict:
         """Return a reader, which must be entered or closed, or the upstream's answer."""

@@ -20,7 +20,7 @@ MOST_TAGS: Final = 20_000
 USES_PER_BATCH: Final = 1_000
 
 _OF_ORIGIN: Final = "upstream_id = ? AND cache_epoch = ? AND repository = ?"
-_RIGHT: Final = f"SELECT media_type, size, kind FROM rights WHERE {_OF_ORIGIN} AND digest = ?"  # noqa: S608 - a constant
+_RIGHT: Final = f"SELECT media_type, size FROM rights WHERE {_OF_ORIGIN} AND digest = ? AND kind = ?"  # noqa: S608 - a constant
 _TAG: Final = f"SELECT digest, checked_at FROM tags WHERE {_OF_ORIGIN} AND tag = ?"  # noqa: S608 - a constant
 _SERVER: Final = "SELECT upstream_id FROM servers WHERE registry_id = ? AND repository = ?"
 _GRANT: Final = "INSERT OR REPLACE INTO rights VALUES (?, ?, ?, ?, ?, ?, ?)"
@@ -50,7 +50,7 @@ class Index:
     def __init__(self, path: Path, clock: Clock) -> None:
         self._clock = clock
         self._disk = IndexDisk(path, clock)
-        self._rights: Recent[tuple[Origin, Digest], Right] = Recent(MOST_RIGHTS)
+        self._rights: Recent[tuple[Origin, Digest, Kind], Right] = Recent(MOST_RIGHTS)
         self._tags: Recent[tuple[Origin, str], TagEntry] = Recent(MOST_TAGS)
         self._servers: Recent[tuple[str, str], str] = Recent(MOST_TAGS)
         self._used: dict[Digest, int] = {}
@@ -69,24 +69,24 @@ class Index:
         self._write_uses()
         await self._disk.close()
 
-    async def right(self, origin: Origin, digest: Digest) -> Right | None:
-        """Return the origin's right to a digest, or None when it has to be proved."""
-        known = self._rights.get((origin, digest))
+    async def right(self, origin: Origin, digest: Digest, kind: Kind) -> Right | None:
+        """Return the origin's right to a digest as this kind of thing, or None when it has to be proved."""
+        known = self._rights.get((origin, digest, kind))
         if known is not None:
             return known
-        match await self._disk.select(_RIGHT, (*_key(origin), str(digest))):
-            case (str(media_type), int(size), str(kind)):
-                right = Right(media_type, size, Kind(kind))
-                self._rights.put((origin, digest), right)
+        match await self._disk.select(_RIGHT, (*_key(origin), str(digest), kind.value)):
+            case (str(media_type), int(size)):
+                right = Right(media_type, size, kind)
+                self._rights.put((origin, digest, kind), right)
                 return right
             case _:
                 return None
 
     def grant(self, origin: Origin, digest: Digest, right: Right) -> None:
         """Remember that the origin's upstream answered 2xx for exactly this digest."""
-        if self._rights.get((origin, digest)) == right:
+        if self._rights.get((origin, digest, right.kind)) == right:
             return
-        self._rights.put((origin, digest), right)
+        self._rights.put((origin, digest, right.kind), right)
         values = (*_key(origin), str(digest), right.media_type, right.size, right.kind.value)
         self._disk.later([(_GRANT, values)])
 

@@ -21,7 +21,7 @@ _TABLES: Final = """
 CREATE TABLE IF NOT EXISTS rights (
   upstream_id TEXT NOT NULL, cache_epoch INTEGER NOT NULL, repository TEXT NOT NULL, digest TEXT NOT NULL,
   media_type TEXT NOT NULL, size INTEGER NOT NULL, kind TEXT NOT NULL,
-  PRIMARY KEY (upstream_id, cache_epoch, repository, digest)
+  PRIMARY KEY (upstream_id, cache_epoch, repository, digest, kind)
 ) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS tags (
   upstream_id TEXT NOT NULL, cache_epoch INTEGER NOT NULL, repository TEXT NOT NULL, tag TEXT NOT NULL,
