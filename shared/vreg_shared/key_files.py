@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Final, TypeVar
 
 from vreg_shared.errors import VregError
-from vreg_shared.sealing import InvalidKeyError, SealingKey, SealingPublicKey
+from vreg_shared.pem import InvalidKeyError
+from vreg_shared.sealing import SealingKey, SealingPublicKey
 from vreg_shared.secret import Secret
 from vreg_shared.signing import SigningKey, VerifyingKey
 

@@ -14,12 +14,12 @@ from pathlib import Path
 from typing import Any, Final, Self
 
 from cryptography.exceptions import InvalidTag
-from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X25519PublicKey
 from cryptography.hazmat.primitives.hpke import AEAD, KDF, KEM, Suite
 
 from vreg_shared.canonical import canonical_json
 from vreg_shared.errors import VregError
+from vreg_shared.pem import read_private, read_public, write_private, write_public
 from vreg_shared.secret import Secret
 
 X25519_AES256GCM: Final = 1
@@ -32,10 +32,6 @@ class SealBrokenError(VregError):
     """The seal was made for another key or another place, or was altered: the secret must be given again."""
 
 
-class InvalidKeyError(VregError):
-    """The file holds no key of the right type."""
-
-
 @dataclass(frozen=True, slots=True)
 class SealingPublicKey:
     """What a writer needs to seal for one reader."""
@@ -45,19 +41,13 @@ class SealingPublicKey:
     @property
     def key_id(self) -> bytes:
         """Eight bytes that tell this key from others."""
-        raw = self.key.public_bytes(serialization.Encoding.Raw, serialization.PublicFormat.Raw)
+        raw = self.key.public_bytes_raw()
         return hashlib.sha256(raw).digest()[:_KEY_ID_BYTES]
 
     @classmethod
     def from_pem(cls, pem: bytes) -> Self:
         """Read a PEM public key; raise InvalidKeyError."""
-        try:
-            key = serialization.load_pem_public_key(pem)
-        except ValueError as error:
-            raise InvalidKeyError("not a PEM public key") from error
-        if not isinstance(key, X25519PublicKey):
-            raise InvalidKeyError("not an X25519 public key")
-        return cls(key)
+        return cls(read_public(pem, X25519PublicKey))
 
     @classmethod
     def from_file(cls, path: Path) -> Self:
@@ -66,9 +56,7 @@ class SealingPublicKey:
 
     def to_pem(self) -> bytes:
         """Return the key as PEM."""
-        return self.key.public_bytes(
-            serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo
-        )
+        return write_public(self.key)
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -85,13 +73,7 @@ class SealingKey:
     @classmethod
     def from_pem(cls, pem: bytes) -> Self:
         """Read an unencrypted PEM private key; raise InvalidKeyError."""
-        try:
-            key = serialization.load_pem_private_key(pem, password=None)
-        except (ValueError, TypeError) as error:
-            raise InvalidKeyError("not an unencrypted PEM private key") from error
-        if not isinstance(key, X25519PrivateKey):
-            raise InvalidKeyError("not an X25519 private key")
-        return cls(key)
+        return cls(read_private(pem, X25519PrivateKey))
 
     @classmethod
     def from_file(cls, path: Path) -> Self:
@@ -100,11 +82,7 @@ class SealingKey:
 
     def to_pem(self) -> bytes:
         """Return the key as unencrypted PEM, for a file only its owner can read."""
-        return self.key.private_bytes(
-            serialization.Encoding.PEM,
-            serialization.PrivateFormat.PKCS8,
-            serialization.NoEncryption(),
-        )
+        return write_private(self.key)
 
     @property
     def public(self) -> SealingPublicKey:

@@ -5,11 +5,10 @@ from pathlib import Path
 from typing import Self
 
 from cryptography.exceptions import InvalidSignature
-from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
 from vreg_shared.errors import VregError
-from vreg_shared.sealing import InvalidKeyError
+from vreg_shared.pem import read_private, read_public, write_private, write_public
 
 
 class SignatureInvalidError(VregError):
@@ -25,13 +24,7 @@ class VerifyingKey:
     @classmethod
     def from_pem(cls, pem: bytes) -> Self:
         """Read a PEM public key; raise InvalidKeyError."""
-        try:
-            key = serialization.load_pem_public_key(pem)
-        except ValueError as error:
-            raise InvalidKeyError("not a PEM public key") from error
-        if not isinstance(key, Ed25519PublicKey):
-            raise InvalidKeyError("not an Ed25519 public key")
-        return cls(key)
+        return cls(read_public(pem, Ed25519PublicKey))
 
     @classmethod
     def from_file(cls, path: Path) -> Self:
@@ -40,9 +33,7 @@ class VerifyingKey:
 
     def to_pem(self) -> bytes:
         """Return the key as PEM."""
-        return self.key.public_bytes(
-            serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo
-        )
+        return write_public(self.key)
 
     def verify(self, signature: bytes, message: bytes) -> None:
         """Return quietly, or raise SignatureInvalidError."""
@@ -66,13 +57,7 @@ class SigningKey:
     @classmethod
     def from_pem(cls, pem: bytes) -> Self:
         """Read an unencrypted PEM private key; raise InvalidKeyError."""
-        try:
-            key = serialization.load_pem_private_key(pem, password=None)
-        except (ValueError, TypeError) as error:
-            raise InvalidKeyError("not an unencrypted PEM private key") from error
-        if not isinstance(key, Ed25519PrivateKey):
-            raise InvalidKeyError("not an Ed25519 private key")
-        return cls(key)
+        return cls(read_private(pem, Ed25519PrivateKey))
 
     @classmethod
     def from_file(cls, path: Path) -> Self:
@@ -81,11 +66,7 @@ class SigningKey:
 
     def to_pem(self) -> bytes:
         """Return the key as unencrypted PEM, for a file only its owner can read."""
-        return self.key.private_bytes(
-            serialization.Encoding.PEM,
-            serialization.PrivateFormat.PKCS8,
-            serialization.NoEncryption(),
-        )
+        return write_private(self.key)
 
     @property
     def verifying(self) -> VerifyingKey:

@@ -15,9 +15,9 @@ from vreg_shared.messages.audit import AuditEvent, AuditEventRejectedError, audi
 from vreg_shared.messages.identity import seal_context
 from vreg_shared.messages.lease import LeaseRecord, key_of, open_lease, seal_lease
 from vreg_shared.messages.record import RecordRejectedError, SignedRecord, decode, encode
+from vreg_shared.pem import InvalidKeyError
 from vreg_shared.provider import Presentation
 from vreg_shared.sealing import (
-    InvalidKeyError,
     SealBrokenError,
     SealingKey,
     SealingPublicKey,
