@@ -12,9 +12,9 @@ import httpx
 import pytest
 
 from tests.support.api_world import ASSUME_ROLE, PASSWORD, Api
+from tests.support.logs import captured_logs
 from vreg_api.app import create_app
 from vreg_shared.secret import Secret
-from vreg_shared.telemetry import configure_logging
 
 CANARY = "canary/7f3A+secret~of~the~test"
 
@@ -38,16 +38,11 @@ def holds(haystack: bytes, secret: str) -> bool:
 @pytest.fixture
 def log(monkeypatch: pytest.MonkeyPatch) -> Iterator[io.StringIO]:
     """All that is logged at debug level, by us and by libraries, with nothing held back."""
-    text = io.StringIO()
-    monkeypatch.setattr("sys.stdout", text)
-    root = logging.getLogger()
-    before = root.handlers[:], root.level
-    configure_logging("api", "debug", "json")
-    for name in ("aiosqlite", "asyncio", "sqlalchemy", "sqlalchemy.engine", "sqlalchemy.pool", "alembic"):
-        monkeypatch.setattr(logging.getLogger(name), "level", logging.DEBUG)
-        logging.getLogger(name).manager._clear_cache()  # type: ignore[attr-defined]  # noqa: SLF001 - levels are cached
-    yield text
-    root.handlers[:], root.level = before
+    with captured_logs("api") as text:
+        for name in ("aiosqlite", "asyncio", "sqlalchemy", "sqlalchemy.engine", "sqlalchemy.pool", "alembic"):
+            monkeypatch.setattr(logging.getLogger(name), "level", logging.DEBUG)
+            logging.getLogger(name).manager._clear_cache()  # type: ignore[attr-defined]  # noqa: SLF001 - levels are cached
+        yield text
 
 
 async def test_a_secret_put_in_is_found_neither_in_the_database_nor_in_answers_nor_in_logs(

@@ -10,9 +10,10 @@ import pytest
 import structlog
 from pydantic import BaseModel
 
+from tests.support.logs import captured_logs
 from vreg_shared.secret import Secret
 from vreg_shared.settings import Listen, ServiceSettings, SettingsError, load
-from vreg_shared.telemetry import configure_logging, redact_text
+from vreg_shared.telemetry import redact_text
 
 CANARY = "c4n4ry-s3cr3t"
 
@@ -93,16 +94,9 @@ class TestSecret:
 
 class TestLogs:
     @pytest.fixture
-    def lines(self, monkeypatch: pytest.MonkeyPatch) -> Iterator[io.StringIO]:
-        stream = io.StringIO()
-        monkeypatch.setattr("sys.stdout", stream)
-        root = logging.getLogger()
-        before = (list(root.handlers), root.level)
-        configure_logging("proxy", "debug", "json")
-        yield stream
-        root.handlers[:], level = before
-        root.setLevel(level)
-        structlog.reset_defaults()
+    def lines(self) -> Iterator[io.StringIO]:
+        with captured_logs("proxy") as text:
+            yield text
 
     def test_every_line_is_json_with_service_and_level(self, lines: io.StringIO) -> None:
         structlog.get_logger().info("upstream asked", host="a\r\nb")
