@@ -4,7 +4,7 @@ import ipaddress
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from yarl import URL
 
@@ -272,6 +272,7 @@ def test_broken_settings_are_named(tmp_path: Path) -> None:
         EgressPolicy.from_settings(EgressSettings.model_validate({"HTTPS_PROXY": "socks5://x:1"}))
 
 
+@example("?")
 @given(st.text(max_size=80))
 def test_reading_a_url_keeps_it_or_refuses_it(text: str) -> None:
     try:

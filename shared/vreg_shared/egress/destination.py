@@ -87,5 +87,7 @@ def read_url(text: str) -> URL:
         url = URL(text.partition("#")[0], encoded=True)
     except ValueError as error:
         raise EgressRefusedError("the URL is malformed") from error
+    if url.raw_path_qs != "/" + match["rest"].removeprefix("/"):
+        raise EgressRefusedError("the URL could not be sent as it is written")
     Destination.of(url)
     return url
