@@ -70,6 +70,23 @@ async def test_a_new_upstream_in_scope_widens_the_lease_without_an_exchange() ->
         assert len(world.exchange.orders) == 1
 
 
+async def test_a_credential_of_the_replaced_identity_goes_nowhere_new() -> None:
+    async with BrokerWorld() as world:
+        await world.add(HOST, usable_for={"partition": "aws", "accounts": ["123456789012"]})
+        world.exchange.standing_outcome = Refused("bad_credentials")
+        widened = identity(world.sealing_key, version=2)
+        await world.write(
+            lambda book: book.put_identity(widened),
+            lambda book: book.put_upstream(upstream("ups2", OTHER_HOST)),
+        )
+        assert all(OTHER_HOST not in lease.hosts for lease in world.publisher.leases)
+        await world.write(lambda book: book.drop_upstream("ups1"))
+        assert world.lease.hosts == ()
+        world.exchange.standing_outcome = None
+        await world.waits.advance(120.0)
+        assert world.lease.hosts == (OTHER_HOST,)
+
+
 async def test_an_upstream_that_leaves_the_scope_narrows_the_lease() -> None:
     async with BrokerWorld() as world:
         await world.add(HOST, OTHER_HOST)

@@ -5,7 +5,7 @@ import random
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Final, Protocol
+from typing import Any, Final, Protocol
 
 import structlog
 
@@ -80,7 +80,9 @@ class Keeper:
         self._clock = world.clock
         self._waits = world.waits
         self._minted: Generation | None = None
-        """The first generation that carried the present credential: later ones only added hosts."""
+        """The first generation that carried the present credential: later ones only changed its hosts."""
+        self._proved_by: tuple[Any, ...] = ()
+        """The proof that the present credential was got with: whom it permits is not what a newer one does."""
         self._due: float | None = world.clock.monotonic()
         self._trigger = FIRST
         self._failure: Refused | Unavailable | None = None
@@ -108,8 +110,9 @@ class Keeper:
         if plan.proof != before.proof:
             self._failure, self._failures = None, 0
             self._plan_attempt(self._clock.monotonic(), CHANGED)
-        elif plan.hosts != before.hosts and self.lease is not None:
-            self._adopt(replace(self.lease, hosts=plan.hosts, generation=self._next_generation()))
+        if self.lease is not None and self._hosts_for(self.lease) != self.lease.hosts:
+            hosts = self._hosts_for(self.lease)
+            self._adopt(replace(self.lease, hosts=hosts, generation=self._next_generation()))
 
     async def ask(self, refused: Generation | None, host: str) -> Told:
         """Answer an upstream's asker; waits for an exchange if one is needed, so give it a deadline.
@@ -135,6 +138,12 @@ class Keeper:
             return Told(self.lease.generation if self.lease is not None else None)
         why = self._failure or Unavailable("superseded", "the identity changed meanwhile")
         return Told(failure=why, retry_after=self._seconds_left(self._clock.monotonic()))
+
+    def _hosts_for(self, lease: Lease) -> tuple[str, ...]:
+        """Return where the lease's credential may go: no further than the identity it was got with may."""
+        if self._proved_by == self.plan.proof:
+            return self.plan.hosts
+        return tuple(host for host in lease.hosts if host in self.plan.hosts)
 
     def _holds_newer_than(self, refused: Generation | None, host: str) -> bool:
         """Whether our credential is another than the refused one, and may be used for `host` now."""
@@ -208,7 +217,7 @@ class Keeper:
         life = None if issued.not_after is None else issued.not_after - issued.issued_at
         wait = None if life is None else schedule.refresh_after(plan.scope, life)
         generation = self._next_generation()
-        self._minted = generation
+        self._minted, self._proved_by = generation, plan.proof
         self._plan_attempt(
             None if wait is None else self._clock.monotonic() + wait.total_seconds(), SCHEDULED
         )
