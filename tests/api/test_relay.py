@@ -136,6 +136,19 @@ async def test_a_record_the_bus_refuses_does_not_hold_up_the_others(api: Api) ->
         assert on_bus(api, f"registry.{first['id']}").version == 1
 
 
+async def test_a_change_the_bus_refuses_does_not_keep_a_wiped_bus_empty(api: Api) -> None:
+    await api.bus.come_up()
+    async with api.relaying():
+        told_long_ago = await api.create("virtual_registries", {"slug": "first"})
+        await told(api)
+        refused = await api.create("virtual_registries", {"slug": "second"})
+        api.bus.refuses.add(f"registry.{refused['id']}")
+        await api.change("virtual_registries", refused, {"slug": "renamed"})
+        api.bus.go_down(lose_everything=True)
+        await api.bus.come_up()
+        await eventually(lambda: ("vreg_config", f"registry.{told_long_ago['id']}") in api.bus.values)
+
+
 async def test_the_bus_gets_the_newest_record_even_if_another_process_was_faster(api: Api) -> None:
     """A slow put of an old record must not be the last word."""
     await api.bus.come_up()

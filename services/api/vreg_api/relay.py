@@ -102,16 +102,15 @@ class Relay:
             await self._bus.wait_connected()
             self._woken.clear()
             try:
-                is_all_told = await self._drain() and await self._reconcile_some()
+                is_all_told = await self._drain()
+                if not await self._reconcile_some():
+                    continue  # new changes are told between its parts
             except (BusUnavailableError, DatabaseUnavailableError, ConflictError) as error:
                 _log.warning("relay_waits", reason=str(error))
                 is_all_told = False
-            if not is_all_told:
-                await self._rest(next(waits))
-                continue
-            waits = delays(_FIRST_DELAY, _LONGEST_DELAY)
-            if not (self._to_reconcile or self._must_reconcile):
-                await self._rest(POLL_SECONDS)
+            if is_all_told:
+                waits = delays(_FIRST_DELAY, _LONGEST_DELAY)
+            await self._rest(POLL_SECONDS if is_all_told else next(waits))
 
     async def _reconnected(self) -> None:
         """Tell the bus everything, for it may have lost anything."""
@@ -152,7 +151,7 @@ class Relay:
         return True
 
     async def _reconcile_some(self) -> bool:
-        """Tell a part of everything there is, so that new changes need not wait for the end of it."""
+        """Tell a part of everything there is, so that new changes need not wait; return whether all is told."""
         if self._must_reconcile:
             keys = await self._records.keys()
             self._must_reconcile = False
@@ -166,7 +165,7 @@ class Relay:
             except (BusError, UnknownKeyError) as error:
                 _log.error("record_not_published", key=self._to_reconcile[0], reason=str(error))
             self._to_reconcile.popleft()
-        return True
+        return not (self._to_reconcile or self._must_reconcile)
 
     async def _publish_current(self, key: str) -> None:
         """Publish a record, and again if it was changed meanwhile.
