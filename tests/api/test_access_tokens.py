@@ -94,5 +94,18 @@ async def test_the_last_admin_cannot_lock_everybody_out(any_api: Api) -> None:
     assert (await any_api.call("GET", "/access_tokens")).status_code == 401
 
 
+async def test_the_only_admin_may_be_renamed_and_live_longer(any_api: Api) -> None:
+    (first,) = (await any_api.call("GET", "/access_tokens")).json()["items"]
+    wish = {"name": "soon", "role": "admin", "expires_at": "2027-01-01T00:00:00Z"}
+    admin = await any_api.create("access_tokens", wish)
+    any_api.client.headers["Authorization"] = f"Bearer {admin.pop('token')}"
+    assert (await any_api.call("DELETE", f"/access_tokens/{first['id']}")).status_code == 204
+    longer = {"name": "later", "expires_at": "2028-01-01T00:00:00Z"}
+    answer = await any_api.change("access_tokens", admin, longer)
+    assert answer.status_code == 200, answer.text
+    sooner = await any_api.change("access_tokens", answer.json(), {"expires_at": "2027-01-01T00:00:00Z"})
+    assert sooner.json()["code"] == "last_admin"
+
+
 async def test_the_first_admin_is_made_only_when_there_is_no_token(any_api: Api) -> None:
     assert await any_api.world.access_tokens.bootstrap() is None

@@ -71,7 +71,7 @@ class AccessTokens:
                 return before
             after = replace(after, version=before.version + 1, updated_at=self.clock.now())
             await self._require_sound(tx, after, set(changed))
-            if after.role != "admin" or after.expires_at is not None:
+            if after.role != "admin" or _ends_sooner(after, before):
                 await self._require_admin_besides(tx, before)
             if not await self.store.update(tx, after, old_version=before.version):
                 raise problems.version_mismatch(NOUN)
@@ -133,3 +133,9 @@ class AccessTokens:
         if admins == {token.id}:
             detail = "this is the only admin token that does not expire before the change; make another first"
             raise problems.ProblemError(problems.LAST_ADMIN, detail)
+
+
+def _ends_sooner(after: AccessToken, before: AccessToken) -> bool:
+    if after.expires_at is None:
+        return False
+    return before.expires_at is None or after.expires_at < before.expires_at
