@@ -64,6 +64,10 @@ class LeaseBook:
         """Forget a deleted identity; its upstreams wait for another."""
         self._identities.pop(identity_id, None)
 
+    def identity(self, identity_id: str) -> IdentityRecord | None:
+        """Return an identity's record, if there is one."""
+        return self._identities.get(identity_id)
+
     def put_upstream(self, upstream: UpstreamRecord) -> None:
         """Take in a new or changed upstream."""
         self._upstreams[upstream.id] = upstream

@@ -53,8 +53,17 @@ class BookKeeping:
             self._book.drop_identity(_id(record))
             self._found.identity_deleted(_id(record))
         else:
-            self._book.put_identity(_body(IdentityRecord, record))
+            self._book.put_identity(self._not_rolled_back(_body(IdentityRecord, record)))
         self._hears.changed()
+
+    def _not_rolled_back(self, identity: IdentityRecord) -> IdentityRecord:
+        """Refuse an older secret put back under a newer version: its seal is whole, and yet it is replaced."""
+        known = self._book.identity(identity.id)
+        if known is not None and identity.credential_version < known.credential_version:
+            raise RecordRejectedError(
+                f"identity {identity.id} came with an older secret: give it its secrets again"
+            )
+        return identity
 
 
 class FoundLeases:
