@@ -88,13 +88,17 @@ def up(
     ] = Listen("127.0.0.1:8600"),  # noqa: B008 - an immutable string
     nats_port: Annotated[
         int,
-        typer.Option(envvar="VREG_NATS_PORT", min=1, max=_MAX_PORT, help="Port of the bus, on 127.0.0.1."),
+        typer.Option(
+            metavar="PORT",
+            envvar="VREG_NATS_PORT",
+            min=1,
+            max=_MAX_PORT,
+            help="Port of the bus, on 127.0.0.1.",
+        ),
     ] = 4222,
     workers: Annotated[
         int,
-        typer.Option(
-            metavar="PORT", envvar="VREG_PROXY_WORKERS", min=1, max=64, help="Worker processes of the proxy."
-        ),
+        typer.Option(envvar="VREG_PROXY_WORKERS", min=1, max=64, help="Worker processes of the proxy."),
     ] = 1,
 ) -> None:
     """Run all of vreg on this machine: bus, api, token-broker and proxy."""
