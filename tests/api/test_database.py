@@ -125,6 +125,7 @@ def test_an_address_is_read_as_people_write_it(text: str, driver: str) -> None:
         "postgresql://u:canary@h",
         "://canary",
         "postgresql://u:canary@h:port/d",
+        "postgresql://u:canary@h:99999/d",
         "postgresql://h/d?canary=1",
         "http://canary",
     ],
@@ -182,6 +183,17 @@ async def test_a_server_that_lets_us_not_in_is_unavailable(postgres: PostgresSer
             await require_current(database)
         assert "canary" not in str(raised.value)
         await database.close()
+
+
+async def test_a_file_that_is_no_database_is_unavailable_and_left_alone(tmp_path: Path) -> None:
+    path = tmp_path / "vreg.db"
+    path.write_bytes(b"somebody's letters " * 100)
+    database = Database(Secret(f"sqlite:///{path}"))
+    for act in (migrate, require_current):
+        with pytest.raises(DatabaseUnavailableError, match="not a database"):
+            await act(database)
+    await database.close()
+    assert path.read_bytes() == b"somebody's letters " * 100
 
 
 async def test_a_database_that_cannot_be_reached_is_unavailable(tmp_path: Path) -> None:

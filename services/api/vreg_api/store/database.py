@@ -1,6 +1,7 @@
 """Transactions: one door to SQLite or PostgreSQL, with failures told apart by what the caller can do."""
 
 import asyncio
+import sqlite3
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any, Final
@@ -27,10 +28,11 @@ _PASSING_CLASSES: Final = frozenset({"08", "28", "3D", "40", "53", "55", "57", "
 Source: https://www.postgresql.org/docs/current/errcodes-appendix.html
 """
 _NO_SUCH_TABLE: Final = "42P01"
+_RUINED_FILE: Final = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})
 
 
 class DatabaseUnavailableError(VregError):
-    """The database does not answer, is locked or full: nothing was changed; try again later."""
+    """The database does not answer, is locked, full or ruined: nothing was changed; try again later."""
 
 
 class ConflictError(VregError):
@@ -104,7 +106,9 @@ def _unavailable(error: Exception) -> DatabaseUnavailableError:
 
 
 def _is_passing(error: DBAPIError) -> bool:
-    """Whether PostgreSQL itself, and not our statement, is the reason."""
+    """Whether the database itself, and not our statement, is the reason."""
+    if getattr(error.orig, "sqlite_errorcode", None) in _RUINED_FILE:
+        return True
     state = str(getattr(error.orig, "sqlstate", None) or "")
     return state[:2] in _PASSING_CLASSES or state == _NO_SUCH_TABLE
 

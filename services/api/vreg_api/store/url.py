@@ -16,6 +16,7 @@ _DRIVERS: Final = {
     "postgresql+asyncpg": "postgresql+asyncpg",
 }
 
+_MAX_PORT: Final = 65535
 _OPTIONS: Final = {
     "sqlite+aiosqlite": frozenset[str](),
     "postgresql+asyncpg": frozenset({"host", "port", "ssl", "sslmode"}),
@@ -35,6 +36,8 @@ def parse_database_url(text: Secret) -> URL:
     driver = _DRIVERS.get(url.drivername)
     if driver is None:
         raise InvalidDatabaseUrlError("is not the address of a database of SQLite or PostgreSQL")
+    if url.port is not None and not 0 < url.port <= _MAX_PORT:
+        raise InvalidDatabaseUrlError(f"has a port that is not one: at most {_MAX_PORT}")
     if not url.database or url.database == ":memory:":
         raise InvalidDatabaseUrlError("names no database")
     if not set(url.query) <= _OPTIONS[driver]:
