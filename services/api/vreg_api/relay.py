@@ -151,7 +151,7 @@ class Relay:
         return True
 
     async def _reconcile_some(self) -> bool:
-        """Tell a part of everything there is, so that new changes need not wait; return whether all is told."""
+        """Tell a part of everything, so that new changes need not wait long; return whether all is told."""
         if self._must_reconcile:
             keys = await self._records.keys()
             self._must_reconcile = False

@@ -82,7 +82,7 @@ class Keeper:
         self._minted: Generation | None = None
         """The first generation that carried the present credential: later ones only changed its hosts."""
         self._proved_by: tuple[Any, ...] = ()
-        """The proof that the present credential was got with: whom it permits is not what a newer one does."""
+        """The proof that the present credential was got with: it may go nowhere that this did not permit."""
         self._due: float | None = world.clock.monotonic()
         self._trigger = FIRST
         self._failure: Refused | Unavailable | None = None

@@ -57,7 +57,7 @@ class BookKeeping:
         self._hears.changed()
 
     def _not_rolled_back(self, identity: IdentityRecord) -> IdentityRecord:
-        """Refuse an older secret put back under a newer version: its seal is whole, and yet it is replaced."""
+        """Refuse an older secret put back under a newer version: its seal is whole, but it was replaced."""
         known = self._book.identity(identity.id)
         if known is not None and identity.credential_version < known.credential_version:
             raise RecordRejectedError(
