@@ -87,6 +87,34 @@ async def test_a_credential_of_the_replaced_identity_goes_nowhere_new() -> None:
         assert world.lease.hosts == (OTHER_HOST,)
 
 
+@pytest.mark.parametrize(
+    ("realm", "is_shown"),
+    [
+        (None, True),
+        ("https://harbor.example.com/service/token", True),
+        ("https://auth.example.com/token", True),
+        ("https://evil.example.net/token", False),
+        ("https://harbor.example.com@evil.example.net/token", False),
+        ("http://harbor.example.com/service/token", False),
+        ("https://harbor.example.com:8443/token", False),
+        ("https://[", False),
+    ],
+)
+async def test_a_password_is_lent_for_no_realm_that_the_seal_does_not_permit(
+    realm: str | None, *, is_shown: bool
+) -> None:
+    async with BrokerWorld(life=None) as world:
+        usable_for = {"hosts": ["harbor.example.com", "auth.example.com"]}
+        record = identity(world.sealing_key, PASSWORD, usable_for=usable_for)
+        harbor = upstream("ups1", "harbor.example.com", kind="oci")
+        await world.write(lambda book: book.put_identity(record), lambda book: book.put_upstream(harbor))
+        repointed = harbor.model_copy(update={"token_realm": realm})
+        await world.write(lambda book: book.put_upstream(repointed))
+        assert bool(world.publisher.withdrawn) is not is_shown
+        told = await world.refresher.ask("ups1", None)
+        assert (told.failure is None) is is_shown
+
+
 async def test_an_upstream_that_leaves_the_scope_narrows_the_lease() -> None:
     async with BrokerWorld() as world:
         await world.add(HOST, OTHER_HOST)

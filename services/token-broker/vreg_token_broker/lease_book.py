@@ -9,11 +9,15 @@ from pydantic import ValidationError
 from vreg_shared.catalogue import Catalogue, UnknownKindError, UnknownMethodError
 from vreg_shared.messages.identity import IdentityRecord
 from vreg_shared.messages.upstream import UpstreamRecord
-from vreg_shared.provider import InvalidHostError, RegistryKind
+from vreg_shared.provider import InvalidHostError, RegistryKind, UsableFor
+from vreg_shared.realm_trust import may_be_shown_to
 from vreg_token_broker.exchange import Refused
 
 _REMEDY_WIDEN = (
     "Let the identity be usable for this host (that needs its secret again), or use another identity."
+)
+_REMEDY_REALM = (
+    "Correct the upstream's token realm, or let the identity be usable for its host (that needs its secret)."
 )
 
 
@@ -120,12 +124,20 @@ class LeaseBook:
         if identity.method not in kind.methods:
             remedy = f"Use an identity of one of: {', '.join(kind.methods)}."
             return Place(refused=Refused("method_not_accepted", f"{identity.method} on {kind.name}", remedy))
-        if not usable_for.permits(host):
-            return Place(refused=Refused("host_not_permitted", host, _REMEDY_WIDEN))
-        return Place(scope=kind.lease_scope(identity.id, host))
+        refused = _forbidden(host, upstream.token_realm, kind, usable_for)
+        return Place(kind.lease_scope(identity.id, host)) if refused is None else Place(refused=refused)
 
     def _plan(self, scope: str, upstreams: list[UpstreamRecord]) -> Plan:
         first = upstreams[0]
         identity = self._identities[first.identity_id or ""]
         hosts = tuple(sorted({upstream.host.lower() for upstream in upstreams}))
         return Plan(scope, identity, self._catalogue.kind(first.kind), hosts)
+
+
+def _forbidden(host: str, realm: str | None, kind: RegistryKind, usable_for: UsableFor) -> Refused | None:
+    """Return why the identity's credential may not be lent for an upstream; None if it may."""
+    if not usable_for.permits(host):
+        return Refused("host_not_permitted", host, _REMEDY_WIDEN)
+    if realm is not None and not may_be_shown_to(realm, kind, host, usable_for):
+        return Refused("realm_not_permitted", realm, _REMEDY_REALM)
+    return None

@@ -10,6 +10,7 @@ from vreg_api.problems import invalid
 from vreg_api.upstreams.store import Upstream
 from vreg_shared.catalogue import Catalogue
 from vreg_shared.provider import InvalidHostError, Presentation, RegistryKind, UsableFor
+from vreg_shared.realm_trust import may_be_shown_to
 
 
 def normal_host(catalogue: Catalogue, kind_name: str, host: str) -> str:
@@ -69,10 +70,7 @@ def _require_realm(
         raise invalid("token_realm", "realm_refused", message)
     realm = upstream.token_realm or ""
     place = _realm_host(catalogue, realm)
-    own = {upstream.host, upstream.host.removesuffix(":443"), f"{upstream.host}:443"}
-    if usable_for is None or realm == kind.token_realm(upstream.host) or place in own:
-        return
-    if not usable_for.permits(place):
+    if usable_for is not None and not may_be_shown_to(realm, kind, upstream.host, usable_for):
         message = f"the identity's usable_for does not permit {place}, where its secret would be sent"
         raise invalid("token_realm", "host_not_permitted", message)
 
