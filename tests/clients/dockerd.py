@@ -31,7 +31,7 @@ class Dockerd:
 
     async def pull(self, image: str, *, deadline: float = 120) -> str:
         """Pull `host/repository:tag`; return the digest the engine says it pulled."""
-        await self._start()
+        await self.prepare()
         await run([*self._docker, "rmi", "--force", image], deadline=deadline)
         printed = await run_well([*self._docker, "pull", image], deadline=deadline)
         for line in printed.splitlines():
@@ -55,7 +55,8 @@ class Dockerd:
             os.killpg(process.pid, signal.SIGKILL)
             await process.wait()
 
-    async def _start(self) -> None:
+    async def prepare(self) -> None:
+        """Start the engine unless it runs; raise ProgramFailedError where none can run."""
         if self._process is not None:
             return
         self._folder.mkdir(parents=True, exist_ok=True)

@@ -22,6 +22,9 @@ class Podman:
     def is_installed() -> bool:
         return shutil.which("podman") is not None
 
+    async def prepare(self) -> None:
+        """Nothing has to run before a pull."""
+
     async def pull(self, image: str, *, deadline: float = 120) -> str:
         """Pull `host/repository:tag`; return the digest of the manifest behind the tag."""
         await run([*self._command, "rmi", "--all", "--force"], deadline=deadline)

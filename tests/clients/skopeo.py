@@ -21,6 +21,9 @@ class Skopeo:
     def is_installed() -> bool:
         return shutil.which("skopeo") is not None
 
+    async def prepare(self) -> None:
+        """Nothing has to run before a pull."""
+
     async def pull(self, image: str, *, deadline: float = 120) -> str:
         """Pull `host/repository:tag`; return the digest of the manifest it received."""
         self._pulls += 1

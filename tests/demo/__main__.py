@@ -15,6 +15,7 @@ from pathlib import Path
 
 from tests.clients.credentials import write_auth_file
 from tests.clients.found import Client, clients_found
+from tests.clients.process import ProgramFailedError
 from tests.clouds.images import Image, make_image, make_index
 from tests.demo.story import Story
 from tests.e2e.scene import OPEN_HOST, PLACES, PROTECTED_HOST, SLUG, Scene, scene
@@ -58,7 +59,7 @@ async def _show(story: Story, stage: Scene, folder: Path) -> None:
     await stage.set_up()
     story.done("an access key, a role with an external id, a password; six upstreams in one registry")
 
-    async with _clients(stage, folder) as clients:
+    async with _clients(story, stage, folder) as clients:
         story.say(f"Pulling through {stage.stack.proxy}/{SLUG} with {', '.join(c.name for c in clients)}")
         await _pull_all(story, stage, clients, images, "first")
         await _outlive_tokens(story, stage, clients)
@@ -81,14 +82,24 @@ async def _push_everywhere(stage: Scene, tag: str) -> dict[str, str]:
 
 
 @asynccontextmanager
-async def _clients(stage: Scene, folder: Path) -> AsyncIterator[list[Client]]:
+async def _clients(story: Story, stage: Scene, folder: Path) -> AsyncIterator[list[Client]]:
+    """Yield the clients that are installed and can run here; those that cannot are named."""
     auth_file = write_auth_file(folder / "client" / "config.json", stage.stack.proxy, stage.token)
     found = clients_found(folder / "clients", auth_file)
     try:
-        yield found
+        yield [client for client in found if await _can_run(story, client)]
     finally:
         for client in found:
             await client.close()
+
+
+async def _can_run(story: Story, client: Client) -> bool:
+    try:
+        await client.prepare()
+    except ProgramFailedError as error:
+        story.note(f"{client.name} cannot run on this machine and is left out: {str(error).splitlines()[-1]}")
+        return False
+    return True
 
 
 async def _pull_all(
