@@ -5,6 +5,8 @@ all that is stored. The broker may read all of it anyway, while the api must nev
 
 NATS does not check the reply subject of a request. Whoever may ask the server anything can have its answer
 written over a key it may not write: never signed, so readers refuse it, until the writer writes again.
+An empty answer is worse: an empty message is how a stream is deleted, audit and all. A direct read of a key
+that is not there is answered so, and therefore nobody may read directly.
 """
 
 import json
@@ -156,10 +158,9 @@ def _keys_written(service: Service) -> Iterable[str]:
 
 
 def _reading(bucket: Bucket) -> tuple[str, ...]:
-    """Allow a named consumer that says its filter, a read by subject, and flow control; never a deletion."""
+    """Allow a named consumer that says its filter, and flow control; no deletion and no direct read."""
     return (
         f"$JS.API.CONSUMER.CREATE.{bucket.stream}.*.{bucket.subjects}",
-        f"$JS.API.DIRECT.GET.{bucket.stream}.{bucket.subjects}",
         f"$JS.FC.{bucket.stream}.>",
     )
 
@@ -176,7 +177,7 @@ def _creating() -> Iterable[str]:
 
 
 def _stream_configuration(name: str, subjects: str, max_bytes: int) -> dict[str, Any]:
-    """On disk, read without a round through the leader, deduplicated by message id."""
+    """On disk, read by consumers alone, deduplicated by message id."""
     return {
         "name": name,
         "subjects": [subjects],
@@ -186,7 +187,7 @@ def _stream_configuration(name: str, subjects: str, max_bytes: int) -> dict[str,
         "max_msg_size": MAX_PAYLOAD_BYTES,
         "num_replicas": 1,
         "duplicate_window": _DEDUPE_WINDOW_NANOSECONDS,
-        "allow_direct": True,
+        "allow_direct": False,
         "allow_rollup_hdrs": False,
         "deny_delete": True,
         "deny_purge": True,

@@ -14,8 +14,6 @@ from tests.clouds.clouds import Clouds, clouds
 from tests.clouds.scene import ACCOUNT, REGION, Scene, set_scene
 from tests.support.nats_server import running_nats_server
 from tests.support.wait import eventually
-from vreg_shared.bus import Bus
-from vreg_shared.key_files import Service
 from vreg_shared.messages import lease as leases
 from vreg_shared.messages.identity import IdentityRecord
 from vreg_shared.provider import Presentation
@@ -173,15 +171,11 @@ async def test_leases_and_audit_survive_the_loss_of_the_bus_and_its_store(
         await world.server.kill()
         world.server.wipe()
         await world.server.start()
-        async with world.server.bus(Service.PROXY) as proxy:
-            await eventually(partial(stored, proxy, world.seen[0].scope), deadline=30)
+        key = leases.key_of(world.seen[0].scope)
+        await eventually(partial(world.server.value, leases.BUCKET, key), deadline=30)
         reply = await world.ask("ups1")
         assert (reply.outcome, reply.generation) == ("issued", first)
         assert exchanges(aws) == 1
-
-
-async def stored(bus: Bus, scope: str) -> bytes | None:
-    return await bus.get(leases.BUCKET, leases.key_of(scope))
 
 
 async def test_exchanges_go_on_while_the_bus_is_away_and_are_told_afterwards(

@@ -72,14 +72,14 @@ async def test_after_kill_and_restart_followers_and_writers_go_on(server: NatsSe
 
 
 async def test_a_put_begun_while_the_server_is_away_is_stored_when_it_is_back(server: NatsServer) -> None:
-    async with server.bus(API) as api, server.bus(BROKER) as broker:
+    async with server.bus(API) as api, server.bus(BROKER):
         await api.wait_connected()
         await server.kill()
         put = asyncio.create_task(api.put("vreg_config", "upstream.1", b"patient", deadline=20))
         await eventually(lambda: not api.connected)
         await server.start()
         await put
-        assert await broker.get("vreg_config", "upstream.1") == b"patient"
+        assert await server.value("vreg_config", "upstream.1") == b"patient"
 
 
 async def test_everything_published_across_a_crash_is_stored_exactly_once(server: NatsServer) -> None:
@@ -173,7 +173,7 @@ async def test_a_stream_lost_under_a_living_connection_is_made_again_by_the_next
         await server.delete_stream("KV_vreg_leases")
         await broker.put("vreg_leases", "lease.1", b"token", deadline=10)
         await eventually(lambda: republished)
-        assert await broker.get("vreg_leases", "lease.1") == b"token"
+        assert await server.value("vreg_leases", "lease.1") == b"token"
 
 
 async def test_a_stream_that_has_old_limits_is_given_todays(server: NatsServer) -> None:
@@ -207,7 +207,7 @@ async def test_a_full_bucket_refuses_and_keeps_what_it_has(server: NatsServer) -
         await broker.put("vreg_leader", "broker", b"x" * 600_000)
         with pytest.raises(BusUnavailableError, match="maximum bytes exceeded"):
             await broker.put("vreg_leader", "broker", b"x" * 700_000, deadline=0.3)
-        assert await broker.get("vreg_leader", "broker") == b"x" * 600_000
+        assert await server.value("vreg_leader", "broker") == b"x" * 600_000
 
 
 async def test_a_callback_that_could_not_reach_the_bus_is_called_again(server: NatsServer) -> None:

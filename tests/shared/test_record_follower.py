@@ -210,8 +210,8 @@ async def test_an_answer_aimed_at_a_key_is_refused_by_readers_and_gone_when_its_
             await api.put(BUCKET, KEY, raw(9))
             await eventually(lambda: follower.version(lease) == 1)
             async with server.signed_in(Service.PROXY) as compromised:
-                read = f"$JS.API.DIRECT.GET.KV_{BUCKET}.$KV.{BUCKET}.{KEY}"
-                await compromised.publish(read, b"", reply=f"$KV.{leases}.{lease}")
+                ask = f"$JS.API.CONSUMER.CREATE.KV_{BUCKET}.name.$KV.{BUCKET}.{KEY}"
+                await compromised.publish(ask, b"", reply=f"$KV.{leases}.{lease}")
                 await eventually(lambda: follower.rejected)
             await broker.put(leases, lease, raw(2, bucket=leases, key=lease))
             await eventually(lambda: follower.version(lease) == 2)

@@ -13,7 +13,7 @@ from tests.support.nats_server import NatsServer, UserNkey, running_nats_server
 from tests.support.wait import eventually
 from vreg_shared.bus import BusPermissionError
 from vreg_shared.key_files import Service
-from vreg_shared.topology import inbox_prefix
+from vreg_shared.topology import grants, inbox_prefix
 
 API, BROKER, PROXY = Service.API, Service.TOKEN_BROKER, Service.PROXY
 
@@ -92,7 +92,7 @@ def published() -> dict[str, set[Service]]:
         for key in (">", *keys):
             value = f"$KV.{bucket}.{key}"
             table[f"$JS.API.CONSUMER.CREATE.{stream}.name.{value}"] = READERS[bucket]
-            table[f"$JS.API.DIRECT.GET.{stream}.{value}"] = READERS[bucket]
+            table[f"$JS.API.DIRECT.GET.{stream}.{value}"] = set()
         table[f"$JS.FC.{stream}.name.x"] = READERS[bucket]
     table |= {subject: {BROKER} for subject in stream_making("VREG_AUDIT")}
     table |= {subject: set() for subject in stream_harming("VREG_AUDIT")}
@@ -196,6 +196,20 @@ async def test_a_consumer_cannot_ask_for_more_in_its_body_than_its_subject_says(
             assert b'"error"' in answer.data
 
 
+@pytest.mark.parametrize("service", [API, PROXY])
+async def test_nobody_has_a_stream_deleted_by_an_answer_to_his_question(
+    server: NatsServer, service: Service
+) -> None:
+    async with signed_in(server, service) as (client, _):
+        for allowed in (*grants(service).publish, "$JS.API.DIRECT.GET.KV_vreg_health.$KV.vreg_health.none"):
+            subject = allowed.replace("*", "none").replace(">", "none")
+            for stream in ("VREG_AUDIT", "KV_vreg_identities"):
+                await client.publish(subject, b"", reply=f"$JS.API.STREAM.DELETE.{stream}")
+        await client.flush()
+    for stream in ("VREG_AUDIT", "KV_vreg_identities"):
+        assert await server.stream_state(stream, "messages") >= 0
+
+
 async def test_nobody_signs_in_without_a_known_nkey(server: NatsServer) -> None:
     for seed in (None, UserNkey.generate().seed.reveal()):
         client = Client()
@@ -226,7 +240,6 @@ async def test_what_is_refused_is_raised_at_once_by_the_bus(server: NatsServer) 
 
     async with server.bus(API) as api, server.bus(PROXY) as proxy:
         refused = (
-            api.get("vreg_identities", "identity.1"),
             api.follow("vreg_identities", ">", ignore),
             api.ensure_bucket("vreg_config"),
             api.request("vreg.broker.refresh", b"", deadline=5),

@@ -1,6 +1,7 @@
 """A real nats-server with vreg's own configuration and permissions, in a temporary folder."""
 
 import asyncio
+import base64
 import json
 import os
 import shutil
@@ -146,6 +147,14 @@ class NatsServer:
             answer = await operator.request(f"$JS.API.STREAM.INFO.{stream}", timeout=5)
             number: int = json.loads(answer.data)["state"][name]
             return number
+
+    async def value(self, bucket: str, key: str) -> bytes | None:
+        """Return what a bucket holds below a key; None if there is nothing."""
+        async with self.as_operator() as operator:
+            question = json.dumps({"last_by_subj": f"$KV.{bucket}.{key}"}).encode()
+            answer = await operator.request(f"$JS.API.STREAM.MSG.GET.KV_{bucket}", question, timeout=5)
+            message = json.loads(answer.data).get("message")
+            return base64.b64decode(message["data"]) if message is not None else None
 
     async def delete_stream(self, stream: str) -> None:
         """Lose one stream while everybody stays connected."""

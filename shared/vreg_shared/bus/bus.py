@@ -5,7 +5,7 @@ import secrets
 import ssl
 from collections.abc import Awaitable, Callable
 from types import TracebackType
-from typing import Final, Self, TypeVar
+from typing import Final, Self
 
 import structlog
 
@@ -28,7 +28,6 @@ from vreg_shared.topology import Bucket, Stream, stored
 
 _PUBLISH_SECONDS: Final = 5.0
 _HANDLER_SECONDS: Final = 30.0
-_T = TypeVar("_T")
 _log = structlog.stdlib.get_logger()
 
 
@@ -121,13 +120,9 @@ class Bus:
 
         await self._retried(attempt, subject, deadline)
 
-    async def get(self, bucket: str, key: str, *, deadline: float = _PUBLISH_SECONDS) -> bytes | None:
-        """Return the latest value, or None if there is none; raise BusUnavailableError otherwise."""
-        return await self._retried(
-            lambda session: jetstream.latest(session, bucket, key), f"{bucket}/{key}", deadline
-        )
-
-    async def _retried(self, attempt: Callable[[Session], Awaitable[_T]], what: str, deadline: float) -> _T:
+    async def _retried(
+        self, attempt: Callable[[Session], Awaitable[None]], what: str, deadline: float
+    ) -> None:
         failure: BusUnavailableError | None = None
         try:
             async with asyncio.timeout(deadline):

@@ -1,4 +1,4 @@
-"""The few words of JetStream we speak, as the server's JSON: publish, read, make a stream, make a consumer.
+"""The few words of JetStream we speak, as the server's JSON: publish, make a stream, make a consumer.
 
 Source: https://docs.nats.io/reference/reference-protocols/nats_api_reference
 """
@@ -38,17 +38,6 @@ async def publish(session: Session, subject: str, payload: bytes, message_id: st
     headers = {"Nats-Msg-Id": message_id}
     answer = await session.call(subject, payload, deadline=_CALL_SECONDS, headers=headers)
     _parsed(answer, subject)
-
-
-async def latest(session: Session, bucket: str, key: str) -> bytes | None:
-    """Read one value, or None if there is none."""
-    subject = value_subject(bucket, key)
-    answer = await session.call(f"{_API}.DIRECT.GET.KV_{bucket}.{subject}", b"", deadline=_CALL_SECONDS)
-    if answer.status == "404":
-        return None
-    if answer.status:
-        raise BusRefusedError(f"{bucket}/{key}: {answer.status} {answer.headers.get('Description', '')}")
-    return value_of(answer)
 
 
 def value_of(message: Message) -> bytes | None:
