@@ -18,6 +18,8 @@ from vreg_token_broker.keeper import Told
 
 TWELVE_HOURS = 12 * 3600.0
 
+AUTH = "https://auth.example.com/token"
+
 
 async def test_upstreams_of_one_account_and_region_share_one_exchange() -> None:
     async with BrokerWorld() as world:
@@ -92,7 +94,7 @@ async def test_a_credential_of_the_replaced_identity_goes_nowhere_new() -> None:
     [
         (None, True),
         ("https://harbor.example.com/service/token", True),
-        ("https://auth.example.com/token", True),
+        (AUTH, True),
         ("https://evil.example.net/token", False),
         ("https://harbor.example.com@evil.example.net/token", False),
         ("http://harbor.example.com/service/token", False),
@@ -113,6 +115,7 @@ async def test_a_password_is_lent_for_no_realm_that_the_seal_does_not_permit(
         assert bool(world.publisher.withdrawn) is not is_shown
         told = await world.refresher.ask("ups1", None)
         assert (told.failure is None) is is_shown
+        assert ("auth.example.com" in world.publisher.leases[-1].hosts) is (realm == AUTH)
 
 
 async def test_an_upstream_that_leaves_the_scope_narrows_the_lease() -> None:

@@ -122,9 +122,9 @@ async def test_no_spelling_is_connected_to_through_what_an_upstream_says(entry: 
             return error_reply(401, "UNAUTHORIZED", "", (("WWW-Authenticate", f'Bearer realm="{realm}"'),))
 
         here.registry.override = registry
-        lease = lease_for(here.server.authority)
         with connections_tried() as tried:
             for host in hosts():
+                lease = lease_for(here.server.authority, realm_hosts=(f"{host}:{here.server.port}",))
                 where[""] = f"https://{host}:{here.server.port}/token"
                 if not host.isascii():  # as a careless upstream would put it on the wire
                     where[""] = where[""].encode().decode("latin-1")

@@ -332,10 +332,22 @@ async def test_a_configured_realm_on_another_host_is_used() -> None:
         _bearer(here)
         here.registry.realm = f"{here.storage.origin}/auth/token"
         here.storage.handler = lambda seen: here.registry(Seen("GET", "/token?" + seen.query, seen.headers))
-        source = LeaseSource([lease_for(here.server.authority)])
-        client = await here.open_client(source, token_realm=here.registry.realm)
+        lease = lease_for(here.server.authority, realm_hosts=(here.storage.authority,))
+        client = await here.open_client(LeaseSource([lease]), token_realm=here.registry.realm)
         assert isinstance(await client.get_manifest(REPOSITORY, Tag("v1")), Manifest)
         assert [seen.headers["authorization"] for seen in here.storage.seen] == [GOOD]
+
+
+async def test_a_configured_realm_that_the_lease_does_not_name_never_sees_the_password() -> None:
+    async with world() as here:
+        _bearer(here)
+        here.registry.realm = f"{here.storage.origin}/auth/token"
+        source = LeaseSource([lease_for(here.server.authority)])
+        client = await here.open_client(source, token_realm=here.registry.realm)
+        outcome = await client.get_manifest(REPOSITORY, Tag("v1"))
+        assert isinstance(outcome, Verdict)
+        assert outcome.reason == "realm_rejected"
+        assert here.storage.seen == []
 
 
 async def test_a_realm_that_moved_below_its_pinned_host_is_refused() -> None:

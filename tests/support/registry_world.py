@@ -35,10 +35,11 @@ any_oci: RegistryKind = replace(OCI, owns=lambda _host: True)
 """The generic kind, with no host of its own to speak of."""
 
 
-def lease_for(
+def lease_for(  # noqa: PLR0913 - a lease has this many sides
     host: str,
     presentation: Presentation = Presentation.REALM,
     *,
+    realm_hosts: tuple[str, ...] = (),
     version: int = 1,
     username: str = "vreg",
     secret: str = "hunter2",  # noqa: S107 - made up
@@ -47,7 +48,7 @@ def lease_for(
     return Lease(
         scope="scope",
         identity_id="identity",
-        hosts=(host,),
+        hosts=(host, *realm_hosts),
         generation=Generation(version, 0, "broker"),
         issued_at=datetime(2026, 1, 1, tzinfo=UTC),
         refresh_at=None,

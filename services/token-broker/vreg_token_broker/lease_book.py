@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
+from urllib.parse import urlsplit
 
 from pydantic import ValidationError
 
@@ -130,8 +131,10 @@ class LeaseBook:
     def _plan(self, scope: str, upstreams: list[UpstreamRecord]) -> Plan:
         first = upstreams[0]
         identity = self._identities[first.identity_id or ""]
-        hosts = tuple(sorted({upstream.host.lower() for upstream in upstreams}))
-        return Plan(scope, identity, self._catalogue.kind(first.kind), hosts)
+        hosts = {upstream.host.lower() for upstream in upstreams}
+        # Proxies show a password to no token endpoint that its lease does not name.
+        hosts |= {urlsplit(upstream.token_realm).netloc for upstream in upstreams if upstream.token_realm}
+        return Plan(scope, identity, self._catalogue.kind(first.kind), tuple(sorted(hosts)))
 
 
 def _forbidden(host: str, realm: str | None, kind: RegistryKind, usable_for: UsableFor) -> Refused | None:

@@ -12,6 +12,7 @@ from yarl import URL
 
 from vreg_shared.egress import Destination, EgressRefusedError, read_url
 from vreg_shared.errors import VregError
+from vreg_shared.lease import Lease
 from vreg_shared.oci.challenge import Challenge
 from vreg_shared.registry_client.target import Target
 
@@ -70,10 +71,31 @@ def permitted_realm(text: str, target: Target) -> URL | None:
         realm = read_url(text)
     except EgressRefusedError:
         return None
-    places = {(Destination.of(pinned), pinned.raw_path) for pinned in target.pinned_realms}
-    where = Destination.of(realm)
-    is_ours = where == Destination.of(target.origin) or (where, realm.raw_path) in places
-    return realm if is_ours else None
+    is_on_own_host = Destination.of(realm) == Destination.of(target.origin)
+    is_pinned = _place(realm) in map(_place, target.pinned_realms)
+    return realm if is_on_own_host or is_pinned else None
+
+
+def may_be_shown_to(realm: URL, lease: Lease, target: Target) -> bool:
+    """Whether a lease's credential may be sent to a permitted realm.
+
+    The broker vouches for the lease's hosts; that the upstream's record names a realm is not enough.
+    """
+    provided = target.kind.token_realm(target.host)
+    if provided is not None and _place(realm) == _place(read_url(provided)):
+        return True
+    return any(_is_at(realm, host) for host in lease.hosts)
+
+
+def _place(url: URL) -> tuple[Destination, str]:
+    return Destination.of(url), url.raw_path
+
+
+def _is_at(realm: URL, host: str) -> bool:
+    try:
+        return Destination.of(read_url(f"https://{host}")) == Destination.of(realm)
+    except EgressRefusedError:
+        return False
 
 
 def readable_scopes(repository: str | None, offered: Iterable[str]) -> tuple[str, ...]:

@@ -7,6 +7,7 @@ credential at hand nothing is ever asked anonymously: a registry may call *absen
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from http import HTTPStatus
+from typing import Final
 
 from yarl import URL
 
@@ -24,6 +25,7 @@ from vreg_shared.registry_client.challenges import (
     BasicAsked,
     RealmRejectedError,
     TokenOffer,
+    may_be_shown_to,
     readable_scopes,
     wanted,
 )
@@ -39,6 +41,10 @@ from vreg_shared.registry_client.transport import (
     unavailable,
 )
 from vreg_shared.secret import Secret
+
+_NOT_VOUCHED_FOR: Final = (
+    "the lease does not name the token endpoint's host; its identity must be usable for it"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +100,8 @@ class Ladder:
     ) -> Secret | None:
         """Return the header for what is asked: a registry token, or Basic, or nothing when anonymous."""
         if isinstance(asked, TokenOffer):
+            if lease is not None and not may_be_shown_to(asked.realm, lease, self._target):
+                raise RequestFailedError(Verdict(Answer.REFUSED, "realm_rejected", detail=_NOT_VOUCHED_FOR))
             scopes = readable_scopes(request.repository, asked.scopes)
             token = await self._tokens.token(asked, scopes, lease, *not_before)
             return bearer_authorization(token.secret)
