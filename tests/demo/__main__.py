@@ -132,7 +132,7 @@ async def _outlive_tokens(story: Story, stage: Scene, clients: list[Client]) -> 
 async def _stay(story: Story, stage: Scene) -> None:
     story.note(
         f"Still up. Clients: {stage.stack.proxy}/{SLUG}, user vreg, password {stage.token}\n"
-        f"API: http://127.0.0.1:{stage.stack.api_port}/docs, bearer {stage.stack.admin_token}\n"
+        f"API: http://127.0.0.1:{stage.stack.api_port}/api/v1, bearer {stage.stack.admin_token}\n"
         f"Upstreams: {', '.join([place.host for place in PLACES] + [OPEN_HOST, PROTECTED_HOST])}\n"
         f"Emulated AWS and its gateway: {stage.clouds.gateway_url}. Press Ctrl-C to end."
     )

@@ -2,9 +2,11 @@
 
 import asyncio
 import itertools
+import json
 from collections import Counter
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import pytest_asyncio
@@ -71,6 +73,20 @@ async def test_two_hundred_pulls_across_ten_expiries_cost_ten_exchanges_and_fail
         assert all(gap > TOKEN_SECONDS * 0.4 for gap in gaps), f"{scope} asked twice for one token: {gaps}"
     refused = stage.clouds.log.count(service="ecr", status="403")
     assert refused == 0, "a pull met an expired token: the exchange came too late"
+    await eventually(lambda: len(made(stage)) >= exchanged.total())  # all that AWS saw is on record
+    assert {data["trigger"] for data in made(stage)} == {"first", "scheduled"}, "a pull asked for an exchange"
+
+
+def made(stage: Scene) -> list[dict[str, Any]]:
+    """Return what is on record of every exchange that AWS granted."""
+    outcomes = [event["data"] for event in journalled(stage) if event["type"] == "vreg.exchange.outcome"]
+    return [data for data in outcomes if data["outcome"] == "issued" and data["method"].startswith("aws.")]
+
+
+def journalled(stage: Scene) -> list[dict[str, Any]]:
+    """Return every event in the broker's journal."""
+    files = sorted((stage.stack.home / "token-broker" / "journal").glob("journal-*.ndjson"))
+    return [json.loads(line) for file in files for line in file.read_text().splitlines()]
 
 
 def exchange_times(stage: Scene) -> dict[tuple[str, str], list[float]]:
