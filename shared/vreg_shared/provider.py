@@ -6,6 +6,7 @@ schema, the form, the documentation and the conformance tests; the broker adds o
 
 import base64
 import json
+from abc import abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -170,9 +171,9 @@ class UsableFor(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
+    @abstractmethod
     def permits(self, host: str) -> bool:
         """Whether a credential got with the identity may be sent to this lower-case registry host."""
-        raise NotImplementedError
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
