@@ -1,7 +1,6 @@
 """Each part of vreg is killed under load: pulls go on, and what was lost comes back."""
 
 import asyncio
-import hashlib
 import os
 import signal
 from pathlib import Path
@@ -12,6 +11,7 @@ import pytest
 from tests.clients.puller import Puller
 from tests.clouds.faults import Fault, Harm
 from tests.clouds.images import make_image
+from tests.e2e.cache_files import assert_committed_rightly
 from tests.e2e.load import pulls
 from tests.e2e.scene import PLACES, Scene
 from tests.support.wait import eventually
@@ -81,20 +81,13 @@ async def test_a_proxy_killed_in_the_middle_of_a_fill_leaves_no_half_blob(stage:
     await eventually(lambda: serves(stage), deadline=20)
     async with stage.puller() as puller:
         assert await puller.blob(f"demo/{place.repository}", layer) == len(image.blobs[layer])
-    for file in committed(stage):
-        assert hashlib.sha256(file.read_bytes()).hexdigest() == file.name
+    assert_committed_rightly(stage, layer)
 
 
 def parts(stage: Scene) -> list[Path]:
     """Return the fills under way that hold something."""
     cache = stage.stack.home / "proxy" / "cache"
     return [path for path in cache.rglob("*.part") if path.stat().st_size]
-
-
-def committed(stage: Scene) -> list[Path]:
-    """Return the files of all committed sha256 content."""
-    content = stage.stack.home / "proxy" / "cache" / "content" / "sha256"
-    return [path for path in content.rglob("*") if path.is_file() and len(path.name) == 64]
 
 
 async def serves(stage: Scene) -> bool:

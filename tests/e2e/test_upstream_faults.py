@@ -1,7 +1,5 @@
 """Upstreams that lie, break off, dawdle or refuse: clients get the right bytes or an honest error."""
 
-import hashlib
-
 import aiohttp
 import pytest
 
@@ -9,6 +7,7 @@ from tests.clients.puller import Puller, PullFailedError
 from tests.clouds.aws.policy import may_assume, may_pull
 from tests.clouds.faults import Fault, Harm
 from tests.clouds.images import make_image
+from tests.e2e.cache_files import assert_committed_rightly
 from tests.e2e.scene import ACCOUNTS, HOME_ACCOUNT, PLACES, Scene
 from tests.support.wait import eventually
 
@@ -55,10 +54,7 @@ async def test_corrupt_bytes_never_arrive_complete_and_are_never_kept(stage: Sce
             assert size == len(image.blobs[layer]), "complete, so fetched again and right"
         stage.clouds.faults.clear()
         assert await puller.blob(REPOSITORY, layer) == len(image.blobs[layer])
-    content = stage.stack.home / "proxy" / "cache" / "content" / "sha256"
-    for file in content.rglob("*"):
-        if file.is_file() and len(file.name) == 64:
-            assert hashlib.sha256(file.read_bytes()).hexdigest() == file.name
+    assert_committed_rightly(stage, layer)
 
 
 async def test_an_upstream_that_fails_is_unavailable_and_comes_back(stage: Scene) -> None:
