@@ -1,5 +1,7 @@
 """Upstreams that lie, break off, dawdle or refuse: clients get the right bytes or an honest error."""
 
+import asyncio
+
 import aiohttp
 import pytest
 
@@ -67,6 +69,46 @@ async def test_an_upstream_that_fails_is_unavailable_and_comes_back(stage: Scene
 
         async def is_back() -> bool:
             return await puller.status(f"{REPOSITORY}/manifests/fails") == 200
+
+        await eventually(is_back, deadline=20)
+
+
+async def test_a_slow_upstream_delays_its_own_blob_and_nothing_else(stage: Scene) -> None:
+    slow, quick = make_image("slow", 300_000), make_image("quick", 300_000)
+    (layer,) = slow.layers
+    stage.push_to_ecr(PLACE, slow, "slow")
+    stage.push_to_ecr(PLACE, quick, "quick")
+    stage.clouds.faults.add(
+        Fault(
+            Harm.DRIP,
+            service="s3",
+            path=storage_path(stage, layer),
+            after_bytes=50_000,
+            bytes_per_second=50_000,
+        )
+    )
+    async with stage.puller() as puller:
+        waiting = asyncio.create_task(puller.pull(REPOSITORY, "slow"))
+        assert (await puller.pull(REPOSITORY, "quick")).digest == quick.digest
+        assert not waiting.done()
+        assert (await waiting).digest == slow.digest
+
+
+async def test_an_upstream_that_is_down_takes_nothing_that_is_cached_with_it(stage: Scene) -> None:
+    cached, missing = make_image("cached", 1000), make_image("missing", 1000)
+    stage.push_to_ecr(PLACE, cached, "cached")
+    async with stage.puller() as puller:
+        await puller.pull(REPOSITORY, "cached")
+        stage.push_to_ecr(PLACE, missing, "missing")
+        stage.clouds.faults.add(Fault(Harm.UNREACHABLE, host=PLACE.host, times=None))
+        stage.clouds.gateway.cut(PLACE.host)
+        assert (await puller.pull(REPOSITORY, cached.digest)).digest == cached.digest
+        assert (await puller.pull(REPOSITORY, "cached")).digest == cached.digest
+        assert await puller.status(f"{REPOSITORY}/manifests/missing") in {502, 503}
+        stage.clouds.faults.clear()
+
+        async def is_back() -> bool:
+            return await puller.status(f"{REPOSITORY}/manifests/missing") == 200
 
         await eventually(is_back, deadline=20)
 
