@@ -52,6 +52,7 @@ async def _run(arguments: argparse.Namespace) -> None:
             "control_url": f"http://127.0.0.1:{control.sockets[0].getsockname()[1]}",
             "ca_bundle": str(addresses.ca_bundle),
             "content": str(addresses.content),
+            "local": addresses.local,
             "registries": [json.loads(one) for one in await _start_registries(world, arguments)],
         }
         (folder / ADDRESSES).write_text(json.dumps(said, indent=2))

@@ -20,6 +20,12 @@ class Authority:
         self._own.cert_pem.write_to_path(str(path))
         return path
 
+    def client_context(self) -> ssl.SSLContext:
+        """Return a context for a client that trusts this authority and no other."""
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        self._own.configure_trust(context)
+        return context
+
     def context(self, host: str) -> ssl.SSLContext:
         """Return a server context with a good certificate for `host`."""
         return self._context("good", host)

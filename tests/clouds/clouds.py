@@ -26,6 +26,7 @@ from tests.clouds.images import EcrRepository
 from tests.clouds.registries import Registries, RunningRegistry
 from tests.clouds.remote import Call, remote
 from tests.clouds.request_log import RequestLog
+from tests.clouds.sites import Sites
 from tests.clouds.world import Addresses
 
 
@@ -41,6 +42,8 @@ class Clouds:
         self.log = remote(RequestLog, "log", call)
         self.gateway = remote(Gateway, "gateway", call)
         self.registries = remote(Registries, "registries", call)
+        self.sites = remote(Sites, "sites", call)
+        self.local = addresses.local
 
     @property
     def environment(self) -> Mapping[str, str]:

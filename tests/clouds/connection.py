@@ -14,6 +14,8 @@ class Connection:
 
     host: str
     transport: asyncio.Transport
+    is_local: bool = False
+    """Whether it is in clear, and to an address rather than to the host's name."""
     closed: asyncio.Event = field(default_factory=asyncio.Event)
 
     def close(self) -> None:

@@ -38,7 +38,7 @@ class Front:
         self._log.note(_entry(started, self._service.name, request, writer))
 
     async def _answer(self, request: Request, writer: "_Writer") -> None:
-        if request.headers.get("host", "").lower().removesuffix(":443") != request.connection.host:
+        if not _is_for(request, request.connection):
             await writer.write(Response(421, (), b"Misdirected Request\n"), ())
             return
         response = await self._unwell(request)
@@ -210,6 +210,12 @@ async def _body(receive: Receive) -> AsyncIterator[bytes]:
         if message["body"]:
             yield message["body"]
         is_more = message["more_body"]
+
+
+def _is_for(request: Request, connection: Connection) -> bool:
+    """Whether the request names the host that its connection leads to."""
+    named = request.headers.get("host", "").lower().removesuffix(":443")
+    return connection.is_local or named == connection.host
 
 
 def _entry(started: float, service: str, request: Request, writer: _Writer) -> Entry:

@@ -16,7 +16,6 @@ from fnmatch import fnmatchcase
 from typing import cast
 
 from uvicorn.config import Config
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.server import ServerState
 
 from tests.clouds.authority import Authority
@@ -24,6 +23,7 @@ from tests.clouds.clock import CloudClock
 from tests.clouds.connection import Connection
 from tests.clouds.faults import ON_CONNECT, Faults, Harm
 from tests.clouds.front import Front
+from tests.clouds.protocol import ServerProtocol, served
 from tests.clouds.request_log import RequestLog
 from tests.clouds.wire import Service
 
@@ -31,7 +31,6 @@ _MAX_HEAD = 8192
 _CONNECT = re.compile(rb"CONNECT ([^ ]+):(\d{1,5}) HTTP/1\.[01]\r\n", re.ASCII)
 _PROXY_AUTHORIZATION = re.compile(rb"\r\nproxy-authorization: *([^\r\n]*)\r\n", re.IGNORECASE)
 _HANDSHAKE_SECONDS = 10.0
-_KEEP_ALIVE_SECONDS = 60
 _STOP_SECONDS = 5.0
 
 FindService = Callable[[str], Service | None]
@@ -135,18 +134,7 @@ class Gateway:
 
     def _config(self, service: Service) -> Config:
         if service.name not in self._configs:
-            config = Config(
-                Front(service, self._faults, self._log, self._clock),
-                lifespan="off",
-                log_config=None,
-                access_log=False,
-                server_header=False,
-                date_header=False,
-                ws="none",
-                timeout_keep_alive=_KEEP_ALIVE_SECONDS,
-            )
-            config.load()
-            self._configs[service.name] = config
+            self._configs[service.name] = served(Front(service, self._faults, self._log, self._clock))
         return self._configs[service.name]
 
 
@@ -212,7 +200,7 @@ class _Tunnel(asyncio.Protocol):
             self.ended()
             return
         self._connection = Connection(host, transport)
-        server = _Server(config, state, {"connection": self._connection}, self.ended)
+        server = ServerProtocol(config, state, {"connection": self._connection}, self.ended)
         server.connection_made(transport)
         transport.set_protocol(server)
         if landing.early:
@@ -248,20 +236,6 @@ class _Landing(asyncio.Protocol):
 
     def connection_lost(self, _error: Exception | None) -> None:
         self.is_lost = True
-
-
-class _Server(HttpToolsProtocol):
-    """uvicorn's protocol, which also says when the connection is over."""
-
-    def __init__(
-        self, config: Config, state: ServerState, app_state: dict[str, object], ended: Callable[[], None]
-    ) -> None:
-        super().__init__(config, state, app_state)
-        self._ended = ended
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        super().connection_lost(exc)
-        self._ended()
 
 
 def _is_address(host: str) -> bool:

@@ -74,7 +74,7 @@ def in_a_process(folder: Path) -> Iterator[tuple[Addresses, Call]]:
 def connected(folder: Path) -> Iterator[tuple[Addresses, Call]]:
     """Drive a world that runs already, with `folder` as its directory."""
     said = json.loads((folder / ADDRESSES).read_text())
-    addresses = Addresses(said["gateway_url"], Path(said["ca_bundle"]), Path(said["content"]))
+    addresses = Addresses(said["gateway_url"], Path(said["ca_bundle"]), Path(said["content"]), said["local"])
     with httpx.Client(base_url=said["control_url"], trust_env=False, timeout=_ANSWER_SECONDS) as client:
 
         def call(name: str, method: str, arguments: str) -> str:

@@ -7,6 +7,7 @@ import io
 import json
 import random
 import tarfile
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -105,6 +106,20 @@ def make_index(
     return Image(media_type, _json(document), blobs, children)
 
 
+def store(
+    image: Image, content: ContentStore, put: Callable[[str, Image, str | None], None], *tags: str
+) -> str:
+    """Add an image's bytes to the content store and `put` each of its manifests; return its digest."""
+    for child in image.children:
+        store(child, content, put)
+    for blob in image.blobs.values():
+        content.add(blob)
+    digest = content.add(image.manifest)
+    for tag in tags or (None,):
+        put(digest, image, tag)
+    return digest
+
+
 @dataclass(frozen=True)
 class EcrRepository:
     """Where to push in the emulated ECR; the repository must exist."""
@@ -117,12 +132,8 @@ class EcrRepository:
 
     def push(self, image: Image, *tags: str) -> str:
         """Put the image there under these tags; return its digest."""
-        for child in image.children:
-            self.push(child)
-        for blob in image.blobs.values():
-            self.content.add(blob)
-        digest = self.content.add(image.manifest)
-        for tag in tags or (None,):
+
+        def put(digest: str, image: Image, tag: str | None) -> None:
             self.aws.put_manifest(
                 self.account,
                 self.region,
@@ -132,7 +143,8 @@ class EcrRepository:
                 blobs=tuple(image.blobs),
                 tag=tag,
             )
-        return digest
+
+        return store(image, self.content, put, *tags)
 
 
 class _HasOrigin(Protocol):

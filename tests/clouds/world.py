@@ -1,30 +1,32 @@
-"""The emulated world put together: gateway, AWS, real registries, and the controls of all of them."""
+"""The emulated world put together: gateway, clouds, real registries, sites, and the controls of them all."""
 
 import asyncio
+import importlib
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import aiohttp
+from yarl import URL
 
 from tests.clouds.authority import Authority
-from tests.clouds.aws.control import AwsControl
-from tests.clouds.aws.ecr_api import EcrApi
-from tests.clouds.aws.ecr_registry import EcrRegistry
-from tests.clouds.aws.layer_bucket import LayerBucket
-from tests.clouds.aws.places import find_place
-from tests.clouds.aws.state import AwsState
-from tests.clouds.aws.sts import Sts
 from tests.clouds.clock import CloudClock
+from tests.clouds.cloud import Cloud, Parts
 from tests.clouds.content import ContentStore
 from tests.clouds.faults import Faults
 from tests.clouds.gateway import Gateway
+from tests.clouds.local import LocalServices
+from tests.clouds.oidc import TokenVerifier
 from tests.clouds.registries import Registries
 from tests.clouds.remote import dispatch
 from tests.clouds.request_log import RequestLog
+from tests.clouds.sites import Sites
 from tests.clouds.wire import Service
 
 CONTENT = "content"
 CA_BUNDLE = "ca.pem"
+_FETCH_SECONDS = 5.0
+_CLOUDS = Path(__file__).parent
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +37,9 @@ class Addresses:
     """For HTTPS_PROXY."""
     ca_bundle: Path
     content: Path
-    """The folder that pushes into the emulated ECR write to."""
+    """The folder that pushes into the emulated registries write to."""
+    local: dict[str, str]
+    """Origins of what machines in the clouds reach in clear, by name."""
 
 
 class World:
@@ -45,22 +49,22 @@ class World:
         self._folder = folder
         folder.mkdir(parents=True, exist_ok=True)
         clock, faults, log, authority = CloudClock(), Faults(), RequestLog(), Authority()
-        state = AwsState(clock, ContentStore(folder / CONTENT))
-        bucket = LayerBucket(state)
-        self._aws: dict[str, Service] = {
-            service.name: service
-            for service in (Sts(state), EcrApi(state), EcrRegistry(state, bucket), bucket)
-        }
+        parts = Parts(clock, ContentStore(folder / CONTENT), TokenVerifier(self))
+        self._clouds = {name: _made(name, parts) for name in cloud_names()}
         self._authority = authority
-        self._registries = Registries(folder / "registries")
+        self._registries, self._sites = Registries(folder / "registries"), Sites()
         self._gateway = Gateway(self._find, authority, faults, log, clock)
+        local = {name: service for each in self._clouds.values() for name, service in each.local.items()}
+        self._local = LocalServices(local, faults, log, clock)
         self._session: aiohttp.ClientSession | None = None
+        self._gateway_url = ""
         self._controls: dict[str, object] = {
-            "aws": AwsControl(state, bucket),
+            **{name: each.control for name, each in self._clouds.items()},
             "faults": faults,
             "log": log,
             "gateway": self._gateway,
             "registries": self._registries,
+            "sites": self._sites,
         }
 
     async def start(self, port: int = 0) -> Addresses:
@@ -72,12 +76,15 @@ class World:
             cookie_jar=aiohttp.DummyCookieJar(),
         )
         self._registries.open(self._session)
-        bound = await self._gateway.start(port)
+        self._sites.open(self._session)
+        self._gateway_url = f"http://127.0.0.1:{await self._gateway.start(port)}"
+        local = await self._local.start()
         bundle = self._authority.write_bundle(self._folder / CA_BUNDLE)
-        return Addresses(f"http://127.0.0.1:{bound}", bundle, self._folder / CONTENT)
+        return Addresses(self._gateway_url, bundle, self._folder / CONTENT, local)
 
     async def stop(self) -> None:
         """Leave nothing behind but files."""
+        await self._local.stop()
         await self._gateway.stop()
         if self._session is not None:
             await self._session.close()
@@ -89,6 +96,34 @@ class World:
             return await asyncio.to_thread(dispatch, self._controls, name, method, arguments)
         return dispatch(self._controls, name, method, arguments)
 
+    async def get_json(self, url: str) -> Any:  # noqa: ANN401 -- whatever is served there
+        """Fetch a document as a cloud would: over HTTPS, under its public name; raise OSError."""
+        assert self._session is not None
+        context = self._authority.client_context()
+        timeout = aiohttp.ClientTimeout(total=_FETCH_SECONDS)
+        try:
+            async with self._session.get(
+                URL(url), proxy=self._gateway_url, ssl=context, timeout=timeout, allow_redirects=False
+            ) as answer:
+                if answer.status != 200:
+                    raise OSError(f"{url} answered {answer.status}")
+                return await answer.json(content_type=None)
+        except (aiohttp.ClientError, TimeoutError) as error:
+            raise OSError(f"{url}: {error}") from error
+
     def _find(self, host: str) -> Service | None:
-        place = find_place(host)
-        return self._aws[place.service] if place is not None else self._registries.service(host)
+        for each in self._clouds.values():
+            service = each.find(host)
+            if service is not None:
+                return service
+        return self._sites.service(host) or self._registries.service(host)
+
+
+def cloud_names() -> list[str]:
+    """Return the names of the emulated clouds: the folders that have a module `cloud`."""
+    return sorted(each.parent.name for each in _CLOUDS.glob("*/cloud.py"))
+
+
+def _made(name: str, parts: Parts) -> Cloud:
+    made: Cloud = importlib.import_module(f"tests.clouds.{name}.cloud").cloud(parts)
+    return made

@@ -122,14 +122,11 @@ class AwsControl:
         repository = self._state.model.repository(account, region, name)
         for each in (digest, *blobs):
             self._state.content.size(each)
-        repository.manifests[digest] = media_type
-        repository.blobs.update(blobs)
-        if tag is not None:
-            repository.tags[tag] = digest
+        repository.shelf.put(digest, media_type, blobs, tag)
 
     def delete_tag(self, account: str, region: str, name: str, tag: str) -> None:
         """Let a tag name nothing."""
-        self._state.model.repository(account, region, name).tags.pop(tag)
+        self._state.model.repository(account, region, name).shelf.tags.pop(tag)
 
     def blob_path(self, account: str, region: str, name: str, digest: str) -> str:
         """Return the path of a blob in the layer bucket, to aim a fault at."""

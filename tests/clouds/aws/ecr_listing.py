@@ -8,9 +8,9 @@ import secrets
 from urllib.parse import quote
 
 from tests.clouds.aws.model import Principal, Repository
-from tests.clouds.aws.oci_answers import VERSION, oci_error
 from tests.clouds.aws.places import Place
 from tests.clouds.aws.state import AwsState
+from tests.clouds.oci_answers import VERSION, oci_error
 from tests.clouds.wire import Headers, Request, Response
 
 _DEFAULT_PAGE = 100
@@ -27,7 +27,7 @@ class Listing:
 
     def tags(self, request: Request, repository: Repository) -> Response:
         """Answer tags/list: in no order a client could know, as text/plain."""
-        tags = sorted(repository.tags, key=lambda tag: hashlib.sha256(tag.encode()).digest())
+        tags = sorted(repository.shelf.tags, key=lambda tag: hashlib.sha256(tag.encode()).digest())
         return self._page(request, "tags", tags, {"name": repository.name})
 
     def catalog(self, request: Request, place: Place, principal: Principal) -> Response:
@@ -50,7 +50,7 @@ class Listing:
         """Answer with the manifests whose subject is `digest`; none is an empty index."""
         wanted = request.parameter("artifactType")
         found = []
-        for known, media_type in repository.manifests.items():
+        for known, media_type in repository.shelf.manifests.items():
             document = json.loads(self._state.content.read(known))
             if document.get("subject", {}).get("digest") == digest:
                 found.append(_descriptor(known, media_type, document, self._state.content.size(known)))

@@ -4,10 +4,10 @@ import base64
 from dataclasses import dataclass
 
 from tests.clouds.aws.model import Principal
-from tests.clouds.aws.oci_answers import VERSION, oci_error
 from tests.clouds.aws.places import Place
 from tests.clouds.aws.state import AwsState
 from tests.clouds.aws.tokens import Token, looks_like_token
+from tests.clouds.oci_answers import VERSION, oci_error
 from tests.clouds.wire import Request, Response
 
 

@@ -6,10 +6,11 @@ from tests.clouds.aws.ecr_listing import Listing
 from tests.clouds.aws.ecr_login import Admitted, admit
 from tests.clouds.aws.layer_bucket import LayerBucket
 from tests.clouds.aws.model import Repository
-from tests.clouds.aws.oci_answers import VERSION, oci_error
 from tests.clouds.aws.places import Place, find_place
 from tests.clouds.aws.state import AwsState
-from tests.clouds.wire import FileSpan, Request, Response
+from tests.clouds.oci_answers import VERSION, oci_error
+from tests.clouds.shelf import whole
+from tests.clouds.wire import Request, Response
 
 _COMPONENT = r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*"
 _NAME = re.compile(rf"(?=.{{2,256}}\Z){_COMPONENT}(?:/{_COMPONENT})*")
@@ -112,39 +113,29 @@ class EcrRegistry:
         return None if why is None else oci_error(403, "DENIED", why)
 
     def _manifest(self, request: Request, repository: Repository, reference: str) -> Response:
-        digest = reference if ":" in reference else repository.tags.get(reference, "")
-        media_type = repository.manifests.get(digest)
-        if media_type is None or not _accepts(request.headers.get("accept"), media_type):
+        found = repository.shelf.manifest(reference, request.headers.get("accept"))
+        if found is None:
             return oci_error(404, "MANIFEST_UNKNOWN", "Requested image not found")
+        digest, media_type = found
         headers = [VERSION, ("Content-Type", media_type)]
         if request.method == "GET" or self._state.has_digest_on_head:
             headers.append(("Docker-Content-Digest", digest))
-        path, size = self._state.content.path(digest), self._state.content.size(digest)
-        return Response(200, tuple(headers), FileSpan(path, 0, size))
+        return Response(200, tuple(headers), whole(self._state.content, digest))
 
     def _blob(self, request: Request, place: Place, repository: Repository, digest: str) -> Response:
         if _DIGEST.fullmatch(digest) is None:
             return oci_error(400, "DIGEST_INVALID", "Invalid parameter at 'LayerDigest'")
-        if digest not in repository.blobs:
+        if digest not in repository.shelf.blobs:
             return oci_error(404, "BLOB_UNKNOWN", "blob unknown to registry")
         if request.method == "HEAD":
-            size = self._state.content.size(digest)
             headers = (
                 VERSION,
                 ("Content-Type", "application/octet-stream"),
                 ("Docker-Content-Digest", digest),
             )
-            return Response(200, headers, FileSpan(self._state.content.path(digest), 0, size))
+            return Response(200, headers, whole(self._state.content, digest))
         location = self._bucket.presign(place.storage_host, repository, digest)
         return Response(307, (VERSION, ("Location", location)))
-
-
-def _accepts(header: str | None, media_type: str) -> bool:
-    """Whether the client can read this kind of manifest; a kind it does not name is not found."""
-    if header is None:
-        return True
-    offered = {part.partition(";")[0].strip().lower() for part in header.split(",")}
-    return bool(offered & {media_type, "*/*", "application/*"})
 
 
 def _bad_name(name: str) -> Response | None:

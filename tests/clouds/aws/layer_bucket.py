@@ -2,7 +2,6 @@
 
 import hashlib
 import hmac
-import re
 import secrets
 from datetime import UTC, datetime
 from email.utils import formatdate
@@ -13,9 +12,9 @@ from xml.sax.saxutils import escape
 from tests.clouds.aws.model import Repository
 from tests.clouds.aws.places import find_place
 from tests.clouds.aws.state import AwsState
+from tests.clouds.ranges import read_range
 from tests.clouds.wire import FileSpan, Headers, Request, Response
 
-_RANGE = re.compile(r"bytes=(\d*)-(\d*)")
 _SIGNATURE = "&X-Amz-Signature="
 _MODIFIED = formatdate(1_700_000_000, usegmt=True)
 
@@ -109,7 +108,7 @@ class LayerBucket:
             ("Content-Type", "application/octet-stream"),
             ("Server", "AmazonS3"),
         )
-        path, wanted = self._state.content.path(digest), _range(request.headers.get("range"), size)
+        path, wanted = self._state.content.path(digest), read_range(request.headers.get("range"), size)
         if wanted is None:
             return Response(200, headers, FileSpan(path, 0, size))
         first, last = wanted
@@ -125,19 +124,6 @@ class LayerBucket:
 
     def _sign(self, host: str, path: str, query: str) -> str:
         return hmac.digest(self._key, f"GET\n{host}\n{path}\n{query}".encode("latin-1"), "sha256").hex()
-
-
-def _range(header: str | None, size: int) -> tuple[int, int] | None:
-    """Return first and last byte; None for no range, or one that S3 does not read (several, or malformed)."""
-    match = _RANGE.fullmatch(header or "")
-    if match is None or match.groups() == ("", ""):
-        return None
-    first, last = match.groups()
-    if not first:
-        return (max(0, size - int(last)), size - 1) if int(last) else (size, size)
-    if last and int(last) < int(first):
-        return None
-    return int(first), min(int(last), size - 1) if last else size - 1
 
 
 def _error(status: int, code: str, message: str, headers: Headers = ()) -> Response:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from tests.clouds.aws.places import partition_of
 from tests.clouds.aws.policy import Statement, refusal
+from tests.clouds.shelf import Shelf
 
 _UPPER = string.ascii_uppercase + string.digits
 _SECRET = string.ascii_letters + string.digits + "+/"
@@ -70,10 +71,7 @@ class Repository:
     region: str
     name: str
     readers: tuple[str, ...] = ()
-    tags: dict[str, str] = field(default_factory=dict)
-    manifests: dict[str, str] = field(default_factory=dict)
-    """Digest to media type."""
-    blobs: set[str] = field(default_factory=set)
+    shelf: Shelf = field(default_factory=Shelf)
 
     def allows(self, principal: Principal) -> bool:
         """Whether the repository's own policy lets this principal pull."""

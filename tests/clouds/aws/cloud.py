@@ -1,0 +1,35 @@
+"""The emulated AWS, put together."""
+
+from collections.abc import Mapping
+
+from tests.clouds.aws.control import AwsControl
+from tests.clouds.aws.ecr_api import EcrApi
+from tests.clouds.aws.ecr_registry import EcrRegistry
+from tests.clouds.aws.layer_bucket import LayerBucket
+from tests.clouds.aws.places import find_place
+from tests.clouds.aws.state import AwsState
+from tests.clouds.aws.sts import Sts
+from tests.clouds.cloud import Cloud, Parts
+from tests.clouds.wire import Service
+
+
+class Aws:
+    """STS, the ECR API, the registry and the bucket of its layers, in every partition."""
+
+    def __init__(self, parts: Parts) -> None:
+        state = AwsState(parts.clock, parts.content)
+        bucket = LayerBucket(state)
+        services = (Sts(state), EcrApi(state), EcrRegistry(state, bucket), bucket)
+        self._services: dict[str, Service] = {service.name: service for service in services}
+        self.control: object = AwsControl(state, bucket)
+        self.local: Mapping[str, Service] = {}
+
+    def find(self, host: str) -> Service | None:
+        """Return what answers under a name of AWS."""
+        place = find_place(host)
+        return self._services[place.service] if place is not None else None
+
+
+def cloud(parts: Parts) -> Cloud:
+    """Return the emulated AWS."""
+    return Aws(parts)
