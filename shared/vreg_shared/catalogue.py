@@ -6,8 +6,9 @@ from dataclasses import dataclass
 from functools import cache
 
 from vreg_shared import providers
+from vreg_shared.auth_method import AuthMethod
 from vreg_shared.errors import VregError
-from vreg_shared.provider import AuthMethod, Provider, RegistryKind
+from vreg_shared.provider import Provider, RegistryKind
 
 
 class CatalogueError(VregError):

@@ -50,7 +50,10 @@ class RegistryCredential:
 
 @dataclass(frozen=True, slots=True)
 class Lease:
-    """A registry credential, for these hosts only. `not_after` None means it ends only when revoked."""
+    """A registry credential, for these hosts only. `not_after` None means it ends only when revoked.
+
+    `repositories` are the prefixes of what may be asked for with it; none means whatever the hosts have.
+    """
 
     scope: str
     identity_id: str
@@ -60,10 +63,17 @@ class Lease:
     refresh_at: datetime | None
     not_after: datetime | None
     credential: RegistryCredential
+    repositories: tuple[str, ...] = ()
 
     def covers(self, host: str) -> bool:
         """Whether the credential may be sent to `host`."""
         return host in self.hosts
+
+    def reaches(self, repository: str) -> bool:
+        """Whether `repository`, as the upstream spells it, may be asked for with the credential."""
+        return not self.repositories or any(
+            repository == prefix or repository.startswith(f"{prefix}/") for prefix in self.repositories
+        )
 
     def is_usable(self, now: datetime) -> bool:
         """Whether the credential has not ended by its own account."""

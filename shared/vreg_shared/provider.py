@@ -6,15 +6,14 @@ schema, the form, the documentation and the conformance tests; the broker adds o
 
 import base64
 import json
-from abc import abstractmethod
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any, ClassVar, Final, Self
+from typing import Any, Final
 
-from pydantic import BaseModel, ConfigDict
-
+from vreg_shared.auth_method import AuthMethod, UsableFor
 from vreg_shared.errors import VregError
+from vreg_shared.refusals import RefusalRule
 from vreg_shared.secret import Secret
 
 
@@ -61,7 +60,11 @@ class Presentation(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class RejectionRule:
-    """One row of a rejection table. Text comparisons ignore case; an absent condition always holds."""
+    """One row of a rejection table. Text comparisons ignore case; an absent condition always holds.
+
+    `cause` is what somebody did wrong, in plain words, and `remedy` what to do; a row without a cause is
+    not shown on the provider's page.
+    """
 
     status: int
     answer: Answer
@@ -69,6 +72,8 @@ class RejectionRule:
     code: str | None = None
     contains: str | None = None
     refreshable: bool = False
+    cause: str = ""
+    remedy: str = ""
 
     def applies(self, status: int, codes: frozenset[str], text: str) -> bool:
         """Whether this row speaks of an answer with these OCI codes and this lower-case text."""
@@ -81,6 +86,10 @@ class RejectionRule:
 
 def _nowhere(_host: str) -> str | None:
     return None
+
+
+def _anything(_prefix: str) -> str:
+    return ""
 
 
 def _no_names(_host: str) -> tuple[str, ...]:
@@ -118,6 +127,8 @@ class RegistryKind:
     """Glob patterns of the names a host redirects blobs to, for the egress allow-list."""
     upstream_repository: Callable[[str, str], str] = _same
     """(repository, host) to the repository's name as the upstream spells it."""
+    lease_repositories: Callable[[str], str] = _anything
+    """An upstream's repository prefix to the one a lease is bound to; empty binds it to hosts alone."""
 
     def require_host(self, host: str) -> str:
         """Return `host` in lower case; raise InvalidHostError unless all of it is ours."""
@@ -127,53 +138,6 @@ class RegistryKind:
                 f"the host is not one of {self.title}; it should look like {self.example_host}"
             )
         return lowered
-
-
-class AuthMethod(BaseModel):
-    """One way to prove who we are to a cloud; a subclass is also its form.
-
-    Fields of type Secret are the secrets; all others are plain settings.
-    """
-
-    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
-    tag: ClassVar[str]
-    title: ClassVar[str]
-    help: ClassVar[str]
-
-    @classmethod
-    def secret_fields(cls) -> frozenset[str]:
-        """Return the names of the fields that hold secrets."""
-        return frozenset(name for name, info in cls.model_fields.items() if _is_secret(info.annotation))
-
-    def plain_settings(self) -> dict[str, Any]:
-        """Return the fields that are no secrets, as JSON values."""
-        return self.model_dump(mode="json", exclude=set(self.secret_fields()))
-
-    def secrets_json(self) -> Secret | None:
-        """Return the secret fields that are set as one JSON text, or None when there are none."""
-        values = {name: getattr(self, name) for name in sorted(self.secret_fields())}
-        revealed = {name: secret.reveal() for name, secret in values.items() if secret is not None}
-        return Secret(json.dumps(revealed)) if revealed else None
-
-    @classmethod
-    def from_parts(cls, settings: Mapping[str, Any], secrets_json: Secret | None) -> Self:
-        """Join what `plain_settings` and `secrets_json` took apart; raise pydantic's ValidationError."""
-        secrets = json.loads(secrets_json.reveal()) if secrets_json is not None else {}
-        return cls.model_validate({**settings, **secrets})
-
-
-def _is_secret(annotation: object) -> bool:
-    return annotation is Secret or Secret in getattr(annotation, "__args__", ())
-
-
-class UsableFor(BaseModel):
-    """Where an identity's secrets may be sent. It is part of the seal: widening needs the secret again."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    @abstractmethod
-    def permits(self, host: str) -> bool:
-        """Whether a credential got with the identity may be sent to this lower-case registry host."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -186,16 +150,27 @@ class MethodExample:
     host: str
 
 
+class DocumentRefusedError(VregError):
+    """A document that describes an identity elsewhere holds what we do not take; the text names it."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Provider:
-    """A cloud or a family of registry products. Its exchange is `vreg_token_broker.exchanges.<name>`."""
+    """A cloud or a family of registry products. Its exchange is `vreg_token_broker.exchanges.<name>`.
+
+    `refusals` says what its IAM's error answers mean. `read_document` takes the discrete fields we know out
+    of a JSON object in the cloud's own format for an identity, and raises DocumentRefusedError for what it
+    does not take; None where there is no such format.
+    """
 
     name: str
     title: str
     kinds: tuple[RegistryKind, ...]
     methods: tuple[type[AuthMethod], ...]
     usable_for: type[UsableFor]
-    examples: tuple[MethodExample, ...] = field(default=())
+    refusals: tuple[RefusalRule, ...] = ()
+    examples: tuple[MethodExample, ...] = ()
+    read_document: Callable[[Mapping[str, Any]], AuthMethod] | None = None
 
 
 _GENERIC: Final = (

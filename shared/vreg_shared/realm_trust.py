@@ -2,7 +2,8 @@
 
 from urllib.parse import urlsplit
 
-from vreg_shared.provider import RegistryKind, UsableFor
+from vreg_shared.auth_method import UsableFor
+from vreg_shared.provider import RegistryKind
 
 
 def may_be_shown_to(realm: str, kind: RegistryKind, host: str, usable_for: UsableFor) -> bool:

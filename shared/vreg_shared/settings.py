@@ -14,6 +14,7 @@ from vreg_shared.secret import Secret
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 _LISTEN = re.compile(r"(?P<host>\[[0-9a-fA-F:.]+\]|[^:\s]+):(?P<port>\d{1,5})")
 _MAX_PORT = 65535
+_TOKEN_FILE_NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
 
 
 class SettingsError(VregError):
@@ -49,6 +50,20 @@ def _comma_list(value: object) -> object:
     if not isinstance(value, str):
         return value
     return tuple(part.strip() for part in value.split(",") if part.strip())
+
+
+def _named_paths(value: object) -> object:
+    """Read `name=/path,name=/path`; raise ValueError."""
+    if not isinstance(value, str):
+        return value
+    pairs = [part.strip().partition("=") for part in value.split(",") if part.strip()]
+    paths = {name: Path(path) for name, _, path in pairs}
+    if len(paths) != len(pairs) or not all(
+        _TOKEN_FILE_NAME.fullmatch(name) and path.is_absolute() for name, path in paths.items()
+    ):
+        message = "write it as name=/absolute/path, each name once, of lower-case letters, digits and hyphens"
+        raise ValueError(message)
+    return paths
 
 
 class EgressSettings(BaseSettings):
@@ -102,19 +117,58 @@ class EgressSettings(BaseSettings):
 
 
 class ServiceSettings(EgressSettings):
-    """What every service needs to know."""
+    """What every service needs to know.
+
+    What identities may use of this machine is read by api and token-broker alike: the one refuses to save
+    what the other would refuse to use.
+    """
 
     nats_url: Annotated[str, Field(description="Address of NATS.", pattern=r"^(nats|tls)://[^\s@]+$")] = (
         "nats://127.0.0.1:4222"
     )
     keys: Annotated[Path, Field(description="Folder of this service's own private keys.")]
     public_keys: Annotated[Path, Field(description="Folder of every service's public keys.")]
+    ambient_methods: Annotated[
+        tuple[str, ...],
+        NoDecode,
+        Field(
+            description="Comma-separated auth methods that may use the token-broker's own machine, such as "
+            "aws.instance."
+        ),
+    ] = ()
+    token_files: Annotated[
+        dict[str, Path],
+        NoDecode,
+        Field(
+            description="Files of identity tokens that the platform keeps fresh, comma-separated as "
+            "name=/path; identities choose among the names."
+        ),
+    ] = {}
+    issuer_url: Annotated[
+        str | None,
+        Field(
+            description="Where the clouds find vreg's own issuer, as https://name/path without port, query "
+            "and closing slash; at most 255 characters.",
+            max_length=255,
+            pattern=r"^https://[a-z0-9]([a-z0-9.-]*[a-z0-9])?(/[A-Za-z0-9._~-]+)*$",
+        ),
+    ] = None
     log_level: Annotated[
         Literal["debug", "info", "warning", "error"], Field(description="The least level that is logged.")
     ] = "info"
     log_format: Annotated[Literal["json", "text"], Field(description="JSON lines, or text for a person.")] = (
         "json"
     )
+
+    @field_validator("ambient_methods", mode="before")
+    @classmethod
+    def _split_methods(cls, value: object) -> object:
+        return _comma_list(value)
+
+    @field_validator("token_files", mode="before")
+    @classmethod
+    def _split_files(cls, value: object) -> object:
+        return _named_paths(value)
 
 
 SettingsT = TypeVar("SettingsT", bound=BaseSettings)

@@ -16,10 +16,11 @@ from tests.clouds.clouds import Clouds, clouds
 from tests.clouds.faults import Fault, Harm
 from tests.clouds.scene import ACCOUNT, EXTERNAL_ID, OTHER_REGION, REGION, Scene, set_scene
 from tests.support.wait import eventually
+from vreg_shared.auth_method import AuthMethod
 from vreg_shared.catalogue import catalogue
 from vreg_shared.clock import SystemClock
 from vreg_shared.egress import EgressPolicy
-from vreg_shared.provider import AuthMethod, Presentation
+from vreg_shared.provider import Presentation
 from vreg_shared.providers.aws.auth_methods import AccessKey, AssumeRole
 from vreg_shared.secret import Secret
 from vreg_shared.settings import EgressSettings

@@ -6,10 +6,12 @@ import pytest
 
 from tests.broker.world import HOST, PASSWORD, USABLE_FOR
 from tests.support.clock import ManualClock
+from vreg_shared.auth_method import UsableFor
 from vreg_shared.catalogue import Catalogue, catalogue
 from vreg_shared.egress import EgressPolicy
 from vreg_shared.messages.identity import IdentityRecord, seal_context
-from vreg_shared.provider import MethodExample, Presentation, Provider, UsableFor
+from vreg_shared.operator_grants import OperatorGrants
+from vreg_shared.provider import MethodExample, Presentation, Provider
 from vreg_shared.sealing import SealingKey, seal
 from vreg_token_broker.exchange import Exchange, ExchangeOrder, ExchangeWorld, Issued, Refused
 from vreg_token_broker.exchanges import MissingExchangeError, find_exchanges
@@ -48,7 +50,7 @@ def test_every_example_becomes_an_order(example: MethodExample) -> None:
         sealed_secrets=seal(secrets, key.public, seal_context("idn1", method.tag, usable_for, 1)),
     )
     plan = Plan("scope", record, catalogue().kind(example.kind), (example.host,))
-    order = Orders(catalogue(), key).order(plan)
+    order = Orders(catalogue(), key, ManualClock(), OperatorGrants()).order(plan)
     assert isinstance(order, ExchangeOrder)
     assert order.method == method
 
@@ -66,7 +68,9 @@ def test_settings_that_no_longer_fit_are_refused_without_what_they_hold() -> Non
         external_id="external",
         sealed_secrets=seal(secrets, key.public, seal_context("idn1", "aws.access_key", USABLE_FOR, 1)),
     )
-    refused = Orders(catalogue(), key).order(Plan("scope", record, catalogue().kind("ecr"), (HOST,)))
+    refused = Orders(catalogue(), key, ManualClock(), OperatorGrants()).order(
+        Plan("scope", record, catalogue().kind("ecr"), (HOST,))
+    )
     assert isinstance(refused, Refused)
     assert refused.reason == "settings_invalid"
     assert "canary" not in repr(refused)

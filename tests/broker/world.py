@@ -7,11 +7,13 @@ from datetime import timedelta
 from typing import Any, Self
 
 from tests.support.clock import ManualClock
+from vreg_shared.auth_method import AuthMethod
 from vreg_shared.catalogue import catalogue
 from vreg_shared.lease import Lease, RegistryCredential
 from vreg_shared.messages.identity import IdentityRecord, seal_context
 from vreg_shared.messages.upstream import UpstreamRecord
-from vreg_shared.provider import AuthMethod, Presentation
+from vreg_shared.operator_grants import OperatorGrants
+from vreg_shared.provider import Presentation
 from vreg_shared.providers.aws.auth_methods import AccessKey
 from vreg_shared.providers.basic.auth_methods import Password
 from vreg_shared.sealing import SealingKey, seal
@@ -189,7 +191,7 @@ class BrokerWorld:
         self.book = LeaseBook(catalogue())
         exchanges = Exchanges(
             catalogue(),
-            Orders(catalogue(), self.sealing_key),
+            Orders(catalogue(), self.sealing_key, self.clock, OperatorGrants()),
             {"aws": self.exchange, "basic": self.exchange},
         )
         self.refresher = Refresher(

@@ -7,10 +7,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
+from vreg_shared.auth_method import AuthMethod
 from vreg_shared.catalogue import catalogue
 from vreg_shared.provider import (
     Answer,
-    AuthMethod,
     InvalidHostError,
     MethodExample,
     Provider,

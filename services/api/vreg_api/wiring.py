@@ -19,6 +19,7 @@ from vreg_shared.bus import Bus
 from vreg_shared.catalogue import catalogue
 from vreg_shared.clock import SystemClock
 from vreg_shared.key_files import KeyFolder, PublicKeyFolder, Service
+from vreg_shared.operator_grants import OperatorGrants
 from vreg_shared.topology import inbox_prefix
 
 _log = structlog.get_logger(__name__)
@@ -36,6 +37,7 @@ def open_world(settings: ApiSettings) -> tuple[World, Bus]:
         catalogue=catalogue(),
         clock=SystemClock(),
         instance=platform.node() or "api",
+        grants=OperatorGrants.from_settings(settings),
     )
     return make_world(means), bus
 

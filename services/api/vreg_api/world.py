@@ -1,6 +1,6 @@
 """Everything the api consists of, put together from a database, a bus, keys and a clock."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from vreg_api.access.service import AccessTokens
@@ -21,6 +21,7 @@ from vreg_api.virtual_registries.service import VirtualRegistries
 from vreg_api.virtual_registries.store import VirtualRegistryStore
 from vreg_shared.catalogue import Catalogue
 from vreg_shared.clock import Clock
+from vreg_shared.operator_grants import OperatorGrants
 from vreg_shared.sealing import SealingPublicKey
 from vreg_shared.signing import SigningKey
 
@@ -40,6 +41,7 @@ class Means:
     catalogue: Catalogue
     clock: Clock
     instance: str
+    grants: OperatorGrants = field(default_factory=OperatorGrants)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,6 +77,7 @@ def make_world(means: Means) -> World:
             clock=clock,
             store=identities,
             upstreams=upstreams,
+            grants=means.grants,
         ),
         upstreams=Upstreams(
             database=database,

@@ -1,13 +1,18 @@
 """What an exchange is asked, and the three things it may answer."""
 
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Protocol
+from typing import Final, Protocol
 
+from vreg_shared.auth_method import AuthMethod, IdentityTokenNeed
 from vreg_shared.clock import Clock
 from vreg_shared.egress import EgressPolicy
+from vreg_shared.errors import VregError
 from vreg_shared.lease import RegistryCredential
-from vreg_shared.provider import AuthMethod, RegistryKind
+from vreg_shared.provider import RegistryKind
+from vreg_shared.refusals import Refusal, RefusalRule, judge
+from vreg_shared.secret import Secret
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +66,17 @@ class Unavailable:
 
 
 Outcome = Issued | Refused | Unavailable
+_DETAIL_LIMIT: Final = 1000
+
+
+def outcome_of(rules: Iterable[RefusalRule], refusal: Refusal, now: datetime) -> Refused | Unavailable:
+    """Return what a cloud's error answer comes to, by the provider's table; `now` is when it came."""
+    judgement = judge(rules, refusal, now)
+    detail = f"{refusal.step}: {refusal.code}: {refusal.message}"[:_DETAIL_LIMIT]
+    ids = (refusal.request_id,) if refusal.request_id else ()
+    if judgement.is_refused:
+        return Refused(judgement.reason, detail, judgement.remedy, ids)
+    return Unavailable(judgement.reason, detail, refusal.retry_after, ids)
 
 
 class Exchange(Protocol):
@@ -71,11 +87,42 @@ class Exchange(Protocol):
         ...
 
 
+class IdentityTokenError(VregError):
+    """There is no identity token to climb from; `outcome` says why."""
+
+    def __init__(self, outcome: Refused | Unavailable) -> None:
+        super().__init__(outcome.reason)
+        self.outcome = outcome
+
+
+class IdentityTokens(Protocol):
+    """Rung 1 of the ladder: tokens signed by vreg's own issuer, or kept fresh in a file by the platform."""
+
+    async def token(self, identity_id: str, need: IdentityTokenNeed) -> Secret:
+        """Return a token for one exchange; raise IdentityTokenError."""
+        ...
+
+
+class NoIdentityTokens:
+    """For a world without issuer and token files."""
+
+    async def token(self, identity_id: str, need: IdentityTokenNeed) -> Secret:
+        """Raise IdentityTokenError, always."""
+        remedy = "Set VREG_ISSUER_URL, or let the identity name a token file that is configured."
+        raise IdentityTokenError(Refused("issuer_not_configured", f"{identity_id}: {need.audience}", remedy))
+
+
 @dataclass(frozen=True, slots=True)
 class ExchangeWorld:
-    """What exchange modules are built from; `trust_file` holds all authorities, for SDKs that take a path."""
+    """What exchange modules are built from; `trust_file` holds all authorities, for SDKs that take a path.
+
+    `environment` is what the platform told this process of its identity; only ambient methods read it, and
+    it is empty unless the operator permits one.
+    """
 
     clock: Clock
     egress: EgressPolicy
     trust_file: str | None = None
-    threads: int = field(default=16)
+    threads: int = 16
+    identity_tokens: IdentityTokens = field(default_factory=NoIdentityTokens)
+    environment: Mapping[str, str] = field(default_factory=dict)

@@ -171,6 +171,7 @@ def _facts(plan: Plan, trigger: str) -> dict[str, Any]:
     return {
         "scope": plan.scope,
         "hosts": list(plan.hosts),
+        "repositories": list(plan.repositories),
         "identity_id": plan.identity.id,
         "identity_name": plan.identity.name,
         "method": plan.identity.method,

@@ -110,9 +110,10 @@ class Keeper:
         if plan.proof != before.proof:
             self._failure, self._failures = None, 0
             self._plan_attempt(self._clock.monotonic(), CHANGED)
-        if self.lease is not None and self._hosts_for(self.lease) != self.lease.hosts:
-            hosts = self._hosts_for(self.lease)
-            self._adopt(replace(self.lease, hosts=hosts, generation=self._next_generation()))
+        if self.lease is not None:
+            bound = self._bound(self.lease)
+            if bound != self.lease:
+                self._adopt(replace(bound, generation=self._next_generation()))
 
     async def ask(self, refused: Generation | None, host: str) -> Told:
         """Answer an upstream's asker; waits for an exchange if one is needed, so give it a deadline.
@@ -139,11 +140,17 @@ class Keeper:
         why = self._failure or Unavailable("superseded", "the identity changed meanwhile")
         return Told(failure=why, retry_after=self._seconds_left(self._clock.monotonic()))
 
-    def _hosts_for(self, lease: Lease) -> tuple[str, ...]:
-        """Return where the lease's credential may go: no further than the identity it was got with may."""
-        if self._proved_by == self.plan.proof:
-            return self.plan.hosts
-        return tuple(host for host in lease.hosts if host in self.plan.hosts)
+    def _bound(self, lease: Lease) -> Lease:
+        """Return the lease bound to where the plan wants it: no further than its identity's proof permits."""
+        plan = self.plan
+        if self._proved_by == plan.proof:
+            return replace(lease, hosts=plan.hosts, repositories=plan.repositories)
+        hosts = tuple(host for host in lease.hosts if host in plan.hosts)
+        if not plan.repositories:
+            return replace(lease, hosts=hosts)
+        held = lease.repositories or plan.repositories
+        repositories = tuple(prefix for prefix in held if prefix in plan.repositories)
+        return replace(lease, hosts=hosts if repositories else (), repositories=repositories)
 
     def _holds_newer_than(self, refused: Generation | None, host: str) -> bool:
         """Whether our credential is another than the refused one, and may be used for `host` now."""
@@ -226,6 +233,7 @@ class Keeper:
                 scope=plan.scope,
                 identity_id=plan.identity.id,
                 hosts=self.plan.hosts,
+                repositories=self.plan.repositories,
                 generation=generation,
                 issued_at=issued.issued_at,
                 refresh_at=None if wait is None else issued.issued_at + wait,

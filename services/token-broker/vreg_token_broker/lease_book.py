@@ -7,10 +7,11 @@ from urllib.parse import urlsplit
 
 from pydantic import ValidationError
 
+from vreg_shared.auth_method import UsableFor
 from vreg_shared.catalogue import Catalogue, UnknownKindError, UnknownMethodError
 from vreg_shared.messages.identity import IdentityRecord
 from vreg_shared.messages.upstream import UpstreamRecord
-from vreg_shared.provider import InvalidHostError, RegistryKind, UsableFor
+from vreg_shared.provider import InvalidHostError, RegistryKind
 from vreg_shared.realm_trust import may_be_shown_to
 from vreg_token_broker.exchange import Refused
 
@@ -24,12 +25,16 @@ _REMEDY_REALM = (
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """One lease to be had: by which identity, for which hosts of which kind."""
+    """One lease to be had: by which identity, for which hosts of which kind, and which repositories there.
+
+    `repositories` are prefixes; none means all.
+    """
 
     scope: str
     identity: IdentityRecord
     kind: RegistryKind
     hosts: tuple[str, ...]
+    repositories: tuple[str, ...] = ()
 
     @property
     def proof(self) -> tuple[Any, ...]:
@@ -125,7 +130,7 @@ class LeaseBook:
         if identity.method not in kind.methods:
             remedy = f"Use an identity of one of: {', '.join(kind.methods)}."
             return Place(refused=Refused("method_not_accepted", f"{identity.method} on {kind.name}", remedy))
-        refused = _forbidden(host, upstream.token_realm, kind, usable_for)
+        refused = _forbidden(host, upstream, kind, usable_for)
         return Place(kind.lease_scope(identity.id, host)) if refused is None else Place(refused=refused)
 
     def _plan(self, scope: str, upstreams: list[UpstreamRecord]) -> Plan:
@@ -134,13 +139,20 @@ class LeaseBook:
         hosts = {upstream.host.lower() for upstream in upstreams}
         # Proxies show a password to no token endpoint that its lease does not name.
         hosts |= {urlsplit(upstream.token_realm).netloc for upstream in upstreams if upstream.token_realm}
-        return Plan(scope, identity, self._catalogue.kind(first.kind), tuple(sorted(hosts)))
+        kind = self._catalogue.kind(first.kind)
+        prefixes = {kind.lease_repositories(upstream.repository_prefix) for upstream in upstreams}
+        repositories = () if "" in prefixes else tuple(sorted(prefixes))
+        return Plan(scope, identity, kind, tuple(sorted(hosts)), repositories)
 
 
-def _forbidden(host: str, realm: str | None, kind: RegistryKind, usable_for: UsableFor) -> Refused | None:
+def _forbidden(
+    host: str, upstream: UpstreamRecord, kind: RegistryKind, usable_for: UsableFor
+) -> Refused | None:
     """Return why the identity's credential may not be lent for an upstream; None if it may."""
-    if not usable_for.permits(host):
-        return Refused("host_not_permitted", host, _REMEDY_WIDEN)
+    realm = upstream.token_realm
+    if not usable_for.permits(host, upstream.repository_prefix):
+        where = f"{host}/{upstream.repository_prefix}".rstrip("/")
+        return Refused("host_not_permitted", where, _REMEDY_WIDEN)
     if realm is not None and not may_be_shown_to(realm, kind, host, usable_for):
         return Refused("realm_not_permitted", realm, _REMEDY_REALM)
     return None

@@ -4,7 +4,11 @@ import json
 
 from pydantic import ValidationError
 
+from vreg_shared.auth_method import AuthMethod, Objection
 from vreg_shared.catalogue import Catalogue
+from vreg_shared.clock import Clock
+from vreg_shared.messages.identity import IdentityRecord
+from vreg_shared.operator_grants import OperatorGrants
 from vreg_shared.sealing import SealBrokenError, SealingKey, open_sealed
 from vreg_token_broker.exchange import ExchangeOrder, Refused
 from vreg_token_broker.lease_book import Plan
@@ -16,12 +20,19 @@ _REMEDY_SETTINGS = "Correct the identity's settings."
 class Orders:
     """Opens what the api sealed to us, in the context it was sealed for."""
 
-    def __init__(self, catalogue: Catalogue, sealing_key: SealingKey) -> None:
+    def __init__(
+        self, catalogue: Catalogue, sealing_key: SealingKey, clock: Clock, grants: OperatorGrants
+    ) -> None:
         self._catalogue = catalogue
         self._sealing_key = sealing_key
+        self._clock = clock
+        self._grants = grants
 
     def order(self, plan: Plan) -> ExchangeOrder | Refused:
-        """Return what to ask of the exchange, or why nothing may be: `seal_broken`, `settings_invalid`."""
+        """Return what to ask of the exchange, or why nobody may be asked.
+
+        That is `seal_broken`, `settings_invalid`, or what the operator or the method itself objects to.
+        """
         identity = plan.identity
         try:
             secrets = (
@@ -34,7 +45,16 @@ class Orders:
             return Refused("seal_broken", str(error), _REMEDY_SEAL, is_final=True)
         except (ValidationError, json.JSONDecodeError, TypeError) as error:
             return Refused("settings_invalid", _fields(error), _REMEDY_SETTINGS, is_final=True)
-        return ExchangeOrder(identity.id, identity.external_id, method, plan.kind, plan.hosts[0])
+        for objection in self._objections(method, identity):
+            return Refused(objection.code, objection.field, objection.message, is_final=True)
+        # A lease may also name a token endpoint's host, which is no registry of the kind.
+        host = next(host for host in plan.hosts if plan.kind.owns(host))
+        return ExchangeOrder(identity.id, identity.external_id, method, plan.kind, host)
+
+    def _objections(self, method: AuthMethod, identity: IdentityRecord) -> tuple[Objection, ...]:
+        provider = self._catalogue.provider_of_method(method.tag)
+        usable_for = provider.usable_for.model_validate(identity.usable_for)
+        return self._grants.objections(method) + method.objections(usable_for, self._clock.now())
 
 
 def _fields(error: Exception) -> str:

@@ -1,6 +1,7 @@
 """Where the broker's world is assembled from its settings, and taken down again."""
 
 import asyncio
+import os
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ from vreg_shared.clock import Clock
 from vreg_shared.egress import EgressPolicy
 from vreg_shared.key_files import KeyFolder, PublicKeyFolder, Service
 from vreg_shared.messages import identity, lease, refresh, upstream
+from vreg_shared.operator_grants import OperatorGrants
 from vreg_shared.record_follower import RecordFollower, signed_by
 from vreg_shared.sealing import SealingKey, SealingPublicKey
 from vreg_shared.secret import Secret
@@ -94,10 +96,12 @@ async def serve(
         await (bus.ensure_bucket if declared in BUCKETS else bus.ensure_stream)(declared.name)
     egress = EgressPolicy.from_settings(settings)
     trust_file = write_trust_file(settings.broker_state, egress.ca_pem)
-    world = ExchangeWorld(clock, egress, str(trust_file))
+    grants = OperatorGrants.from_settings(settings)
+    environment = dict(os.environ) if grants.ambient_methods else {}
+    world = ExchangeWorld(clock, egress, str(trust_file), environment=environment)
     generations = Generations(settings.broker_id, clock)
     publisher = LeasePublisher(bus, keys.signing, keys.proxies)
-    book, orders = LeaseBook(catalogue()), Orders(catalogue(), keys.sealing)
+    book, orders = LeaseBook(catalogue()), Orders(catalogue(), keys.sealing, clock, grants)
     exchanges = Exchanges(catalogue(), orders, find_exchanges(catalogue(), world))
     keeping_world = RefresherWorld(publisher, generations, clock, EventWaits())
     refresher = Refresher(book, exchanges, ledger, keeping_world)

@@ -33,6 +33,7 @@ class LeaseRecord(BaseModel):
     not_after: datetime | None
     presentation: Presentation
     sealed: str
+    repositories: tuple[str, ...] = ()
 
     def seal_context(self) -> dict[str, Any]:
         """Return the context the credential was sealed in: everything in clear."""
@@ -56,6 +57,7 @@ def seal_lease(lease: Lease, to: SealingPublicKey) -> LeaseRecord:
         not_after=lease.not_after,
         presentation=lease.credential.presentation,
         sealed="",
+        repositories=lease.repositories,
     )
     credential = {"username": lease.credential.username, "secret": lease.credential.secret.reveal()}
     sealed = seal(Secret(json.dumps(credential)), to, record.seal_context())
@@ -80,4 +82,5 @@ def open_lease(record: LeaseRecord, with_: SealingKey) -> Lease:
         refresh_at=record.refresh_at,
         not_after=record.not_after,
         credential=credential,
+        repositories=record.repositories,
     )

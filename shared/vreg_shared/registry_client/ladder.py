@@ -73,6 +73,8 @@ class Ladder:
         """Return the answer, whatever its status; raise RequestFailedError when the ladder breaks."""
         if lease is not None and not lease.covers(self._target.host):
             raise RequestFailedError(Verdict(Answer.REFUSED, "lease_not_for_host"))
+        if lease is not None and request.repository and not lease.reaches(request.repository):
+            raise RequestFailedError(Verdict(Answer.REFUSED, "lease_not_for_repository"))
         if lease is not None and lease.credential.presentation is not Presentation.REALM:
             return await self._follow(request, _at_once(lease.credential))
         if lease is not None and not self._is_learnt:

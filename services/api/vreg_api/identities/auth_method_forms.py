@@ -10,8 +10,8 @@ from pydantic import BaseModel, ConfigDict, Field, create_model
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
+from vreg_shared.auth_method import AuthMethod
 from vreg_shared.catalogue import Catalogue
-from vreg_shared.provider import AuthMethod
 
 _TAG_FIELD: Final = "method"
 

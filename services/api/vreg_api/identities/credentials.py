@@ -13,8 +13,8 @@ from vreg_api.identities.auth_method_forms import AuthMethodChange, view_of
 from vreg_api.identities.store import Identity
 from vreg_api.problem_responses import of_validation
 from vreg_api.problems import credential_required
+from vreg_shared.auth_method import AuthMethod
 from vreg_shared.messages.identity import seal_context
-from vreg_shared.provider import AuthMethod
 from vreg_shared.sealing import SealingPublicKey, seal
 from vreg_shared.secret import Secret
 
@@ -67,6 +67,12 @@ def changed(
     whole = _checked(method, {**kept, **given})
     renewed = replace(identity, usable_for=usable_for, credential_version=identity.credential_version + 1)
     return sealer.with_method(renewed, whole)
+
+
+def settings_of(identity: Identity, method: type[AuthMethod]) -> AuthMethod:
+    """Return an identity's auth method without its secrets, for whoever reads settings alone."""
+    view = view_of(method).model_validate({**identity.settings, "method": method.tag})
+    return method.model_construct(**dict(view))
 
 
 def _checked(method: type[AuthMethod], fields: Mapping[str, Any]) -> AuthMethod:

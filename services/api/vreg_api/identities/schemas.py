@@ -7,8 +7,9 @@ from pydantic import BaseModel, ConfigDict, Discriminator, Field, JsonValue, Tag
 
 from vreg_api.fields import Name, may_be_left_out
 from vreg_api.identities.auth_method_forms import AuthMethodChange, AuthMethodView, changes, tagged, views
+from vreg_shared.auth_method import AuthMethod, UsableFor
 from vreg_shared.catalogue import UnknownMethodError, catalogue
-from vreg_shared.provider import AuthMethod, Provider, UsableFor
+from vreg_shared.provider import Provider
 
 _PROVIDER_TAG: Final = "provider:"
 

@@ -11,7 +11,7 @@ from ulid import ULID
 from vreg_api import problems
 from vreg_api.authentication import Actor
 from vreg_api.etags import Precondition
-from vreg_api.identities.credentials import Sealer, changed
+from vreg_api.identities.credentials import Sealer, changed, settings_of
 from vreg_api.identities.schemas import IdentityChange, IdentityCreate
 from vreg_api.identities.store import Identity, IdentityStore
 from vreg_api.ledger import Change, Ledger
@@ -19,10 +19,11 @@ from vreg_api.paging import PageRequest
 from vreg_api.problem_responses import of_validation
 from vreg_api.store.database import Database, Transaction
 from vreg_api.upstreams.store import Upstream, UpstreamStore
+from vreg_shared.auth_method import UsableFor
 from vreg_shared.catalogue import Catalogue
 from vreg_shared.clock import Clock
 from vreg_shared.messages.identity import key_of
-from vreg_shared.provider import UsableFor
+from vreg_shared.operator_grants import OperatorGrants
 
 NOUN: Final = "identity"
 _UNTOLD: Final = frozenset({"version", "updated_at"})
@@ -39,6 +40,7 @@ class Identities:
     clock: Clock
     store: IdentityStore
     upstreams: UpstreamStore
+    grants: OperatorGrants
 
     async def create(self, wish: IdentityCreate, actor: Actor) -> Identity:
         """Make an identity, its external id and its seal."""
@@ -58,6 +60,7 @@ class Identities:
             updated_at=now,
         )
         identity = self.sealer.with_method(unsealed, wish.auth_method)
+        self._require_unobjectionable(identity)
         async with self.database.write() as tx:
             await self._require_free_name(tx, identity)
             await self.store.insert(tx, identity)
@@ -86,6 +89,7 @@ class Identities:
             after = self._after(before, wish)
             if after == before:
                 return before
+            self._require_unobjectionable(after)
             after = replace(after, version=before.version + 1, updated_at=self.clock.now())
             await self._require_free_name(tx, after)
             await self._require_fits_upstreams(tx, after)
@@ -135,6 +139,15 @@ class Identities:
         if await self.store.id_of_name(tx, identity.name) not in {None, identity.id}:
             raise problems.name_taken(NOUN, "name")
 
+    def _require_unobjectionable(self, identity: Identity) -> None:
+        """Refuse to save what is known to be refused later: by the operator, or by the cloud."""
+        method = settings_of(identity, self.catalogue.method(identity.method))
+        usable_for = self.catalogue.provider_of_method(identity.method).usable_for.model_validate(
+            identity.usable_for
+        )
+        for objection in self.grants.objections(method) + method.objections(usable_for, self.clock.now()):
+            raise problems.invalid(f"auth_method.{objection.field}", objection.code, objection.message)
+
     async def _require_fits_upstreams(self, tx: Transaction, identity: Identity) -> None:
         """Narrowing must not leave an upstream with an identity that may not be used there."""
         usable_for = self.catalogue.provider_of_method(identity.method).usable_for.model_validate(
@@ -143,7 +156,7 @@ class Identities:
         unfit = [
             upstream
             for upstream in await self.upstreams.using_identity(tx, identity.id)
-            if not usable_for.permits(upstream.host)
+            if not usable_for.permits(upstream.host, upstream.repository_prefix)
             or identity.method not in self.catalogue.kind(upstream.kind).methods
         ]
         if unfit:

@@ -8,8 +8,9 @@ from urllib.parse import urlsplit
 from vreg_api.identities.store import Identity
 from vreg_api.problems import invalid
 from vreg_api.upstreams.store import Upstream
+from vreg_shared.auth_method import UsableFor
 from vreg_shared.catalogue import Catalogue
-from vreg_shared.provider import InvalidHostError, Presentation, RegistryKind, UsableFor
+from vreg_shared.provider import InvalidHostError, Presentation, RegistryKind
 from vreg_shared.realm_trust import may_be_shown_to
 
 
@@ -52,9 +53,10 @@ def _require_usable(
         raise invalid("identity_id", "method_refused", message)
     provider = catalogue.provider_of_method(identity.method)
     usable_for = provider.usable_for.model_validate(identity.usable_for)
-    if not usable_for.permits(upstream.host):
+    if not usable_for.permits(upstream.host, upstream.repository_prefix):
+        where = f"{upstream.host}/{upstream.repository_prefix}".rstrip("/")
         message = (
-            f"the identity's usable_for does not permit this host ({upstream.host}); "
+            f"the identity's usable_for does not permit this place ({where}); "
             "widen it first, giving its secret again"
         )
         raise invalid("identity_id", "host_not_permitted", message)
@@ -65,7 +67,7 @@ def _require_realm(
     catalogue: Catalogue, kind: RegistryKind, upstream: Upstream, usable_for: UsableFor | None
 ) -> None:
     """Refuse a realm that the identity's password may not be sent to: it gets the password."""
-    if kind.presentation is not Presentation.REALM:
+    if kind.presentation is not Presentation.REALM or not kind.is_generic:
         message = f"{kind.title} has no token endpoint to choose; leave it out"
         raise invalid("token_realm", "realm_refused", message)
     realm = upstream.token_realm or ""

@@ -4,7 +4,8 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from vreg_shared.provider import InvalidHostError, UsableFor
+from vreg_shared.auth_method import UsableFor
+from vreg_shared.provider import InvalidHostError
 from vreg_shared.providers.aws.hosts import EcrHost
 
 AccountId = Annotated[str, Field(pattern=r"^[0-9]{12}$", examples=["123456789012"])]
@@ -27,8 +28,9 @@ class AwsUsableFor(UsableFor):
         ),
     ]
 
-    def permits(self, host: str) -> bool:
+    def permits(self, host: str, repository: str = "") -> bool:
         """Whether `host` is a registry of one of the accounts, in any region of the partition."""
+        del repository  # accounts are named by hosts alone
         try:
             place = EcrHost.parse(host)
         except InvalidHostError:

@@ -4,7 +4,7 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
-from vreg_shared.provider import AuthMethod
+from vreg_shared.auth_method import AuthMethod
 from vreg_shared.secret import Secret
 
 

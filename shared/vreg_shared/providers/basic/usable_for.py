@@ -4,7 +4,8 @@ from typing import Annotated
 
 from pydantic import Field, field_validator
 
-from vreg_shared.provider import InvalidHostError, UsableFor
+from vreg_shared.auth_method import UsableFor
+from vreg_shared.provider import InvalidHostError
 from vreg_shared.providers.basic.hosts import OciHost
 
 
@@ -33,6 +34,7 @@ class BasicUsableFor(UsableFor):
             raise ValueError(str(error)) from error
         return lowered
 
-    def permits(self, host: str) -> bool:
+    def permits(self, host: str, repository: str = "") -> bool:
         """Whether `host` is one of the named hosts, port and all."""
+        del repository
         return host in self.hosts
