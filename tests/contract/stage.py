@@ -1,7 +1,7 @@
 """What the contract kit asks of a provider: a small world in which each of its auth methods works, and knobs.
 
-`tests/contract/stages/<provider>.py` has a function `stage(clouds) -> Stage`; the kit finds it by the provider's
-name, and a provider without one fails.
+`tests/contract/stages/<provider>.py` has a function `stage(clouds) -> Stage`; the kit finds it by the
+provider's name, and a provider without one fails.
 """
 
 from collections.abc import Mapping
