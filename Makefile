@@ -13,7 +13,7 @@ PYTHON ?= $(shell for each in python3.11 python3 python3.12 python3.13 python3.1
 	&& echo $$each && break; done)
 UV := $(VENV)/uv
 
-.PHONY: help install up demo test check format bench lock clean tools
+.PHONY: help install up demo test check format docs bench lock clean tools
 
 help: ## Show this list.
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | \
@@ -40,6 +40,9 @@ check: install ## Look at the code without running it: format, lint, types, impo
 format: install ## Format the code and mend what can be mended.
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
+
+docs: install ## Write docs/providers from the providers' declarations and guides.
+	@$(BIN)/python docs/generate.py
 
 bench: install tools ## Measure against docker-registry and nginx; prints ratios.
 	@exec $(BIN)/python -m tests.bench

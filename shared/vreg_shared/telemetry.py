@@ -23,9 +23,24 @@ _SECRET_TEXT: Final = (
     re.compile(r"\b(?:AKIA|ASIA)[A-Z0-9]{12,}"),
     re.compile(r"\beyJ[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]+\.?[A-Za-z0-9_-]*"),
     re.compile(r"\bS[ACNOUX][A-Z2-7]{56}\b"),
+    re.compile(r"\bya29\.[A-Za-z0-9_.~-]{8,}"),
+    re.compile(r"-----BEGIN [A-Z ]*PRIVATE KEY-----[\s\S]*?(?:-----END [A-Z ]*PRIVATE KEY-----|\Z)"),
 )
 _QUERY: Final = re.compile(r"(https?://[^\s?\"']+)\?[^\s\"']+")
-_LIBRARIES: Final = ("botocore", "boto3", "urllib3", "nats", "aiosqlite", "asyncio", "httpcore", "httpx")
+_LIBRARIES: Final = (
+    "aiosqlite",
+    "asyncio",
+    "azure",
+    "boto3",
+    "botocore",
+    "google",
+    "httpcore",
+    "httpx",
+    "msal",
+    "nats",
+    "requests",
+    "urllib3",
+)
 
 
 def configure_logging(service: str, level: str, form: str) -> None:
