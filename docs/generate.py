@@ -10,8 +10,8 @@ from vreg_shared.provider_page import page
 FOLDER: Final = Path(__file__).parent / "providers"
 _HEAD: Final = """# Providers
 
-One page a cloud or family of registries: hosts, auth methods, set-up step by step, and what a failed connection
-test means. They are written by `make docs` from the providers' own folders.
+One page a cloud or family of registries: hosts, auth methods, set-up step by step, and what a failed
+connection test means. They are written by `make docs` from the providers' own folders.
 """
 
 

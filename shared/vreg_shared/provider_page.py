@@ -1,7 +1,7 @@
 """A provider's page of documentation: its hand-written guide, and what its declarations say anyway.
 
-Pure, but for the guide's files, which lie in the provider's folder: `guide/about.md` and a `guide/<tag>.md` for each
-auth method. Headings in guides begin at level four.
+Pure, but for the guide's files, which lie in the provider's folder: `guide/about.md`, and a `guide/<tag>.md`
+for each auth method, whose headings begin at level four.
 """
 
 from collections.abc import Iterable, Iterator
@@ -14,15 +14,16 @@ from pydantic.fields import FieldInfo
 from vreg_shared import providers
 from vreg_shared.auth_method import AuthMethod
 from vreg_shared.errors import VregError
-from vreg_shared.provider import Provider, RegistryKind
+from vreg_shared.provider import Provider, RegistryKind, RejectionRule
+from vreg_shared.refusals import RefusalRule
 
 _AMBIENT: Final = (
-    "This method uses the identity of the machine that the token-broker runs on. It is off until the operator adds "
-    "`{tag}` to `VREG_AMBIENT_METHODS`."
+    "This method uses the identity of the machine that the token-broker runs on. It is off until the "
+    "operator adds `{tag}` to `VREG_AMBIENT_METHODS`."
 )
 _VERDICTS: Final = (
-    "The reason is a stable code: it is in the connection test, in health, and in the audit event of the exchange. "
-    "The cloud's own words stand beside it there, and never reach a container client."
+    "The reason is a stable code: it is in the connection test, in health, and in the audit event of the "
+    "exchange. The cloud's own words stand beside it there, and never reach a container client."
 )
 
 
@@ -89,8 +90,10 @@ def _kind_row(kind: RegistryKind) -> tuple[str, ...]:
 
 def _causes(provider: Provider) -> Iterator[tuple[str, ...]]:
     told: set[tuple[str, ...]] = set()
-    rejections = (rule for kind in provider.kinds for rule in kind.rejections)
-    for rule in (*provider.refusals, *rejections):
+    rules: list[RefusalRule | RejectionRule] = list(provider.refusals)
+    for kind in provider.kinds:
+        rules += kind.rejections
+    for rule in rules:
         row = (rule.cause, f"`{rule.reason}`", rule.remedy)
         if rule.cause and row not in told:
             told.add(row)
