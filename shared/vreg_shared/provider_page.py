@@ -14,8 +14,7 @@ from pydantic.fields import FieldInfo
 from vreg_shared import providers
 from vreg_shared.auth_method import AuthMethod
 from vreg_shared.errors import VregError
-from vreg_shared.provider import Provider, RegistryKind, RejectionRule
-from vreg_shared.refusals import RefusalRule
+from vreg_shared.provider import Provider, RegistryKind
 
 _AMBIENT: Final = (
     "This method uses the identity of the machine that the token-broker runs on. It is off until the "
@@ -89,15 +88,13 @@ def _kind_row(kind: RegistryKind) -> tuple[str, ...]:
 
 
 def _causes(provider: Provider) -> Iterator[tuple[str, ...]]:
-    told: set[tuple[str, ...]] = set()
-    rules: list[RefusalRule | RejectionRule] = list(provider.refusals)
-    for kind in provider.kinds:
-        rules += kind.rejections
-    for rule in rules:
-        row = (rule.cause, f"`{rule.reason}`", rule.remedy)
-        if rule.cause and row not in told:
-            told.add(row)
-            yield row
+    of_iam = [(rule.cause, rule.reason, rule.remedy) for rule in provider.refusals]
+    of_registry = [
+        (rule.cause, rule.reason, rule.remedy) for kind in provider.kinds for rule in kind.rejections
+    ]
+    for cause, reason, remedy in dict.fromkeys(of_iam + of_registry):
+        if cause:
+            yield cause, f"`{reason}`", remedy
 
 
 def _table(heads: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> str:

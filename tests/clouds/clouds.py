@@ -14,6 +14,7 @@ import ssl
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
+from typing import TypeVar
 
 import httpx
 
@@ -29,6 +30,8 @@ from tests.clouds.request_log import RequestLog
 from tests.clouds.sites import Sites
 from tests.clouds.world import Addresses
 
+T = TypeVar("T")
+
 
 class Clouds:
     """Controls may be called from anywhere, also while the world is under load; they block for a moment."""
@@ -37,13 +40,18 @@ class Clouds:
         self.gateway_url = addresses.gateway_url
         self.ca_bundle = addresses.ca_bundle
         self.content = ContentStore(addresses.content)
-        self.aws = remote(AwsControl, "aws", call)
-        self.faults = remote(Faults, "faults", call)
-        self.log = remote(RequestLog, "log", call)
-        self.gateway = remote(Gateway, "gateway", call)
-        self.registries = remote(Registries, "registries", call)
-        self.sites = remote(Sites, "sites", call)
+        self._call = call
+        self.aws = self.control(AwsControl, "aws")
+        self.faults = self.control(Faults, "faults")
+        self.log = self.control(RequestLog, "log")
+        self.gateway = self.control(Gateway, "gateway")
+        self.registries = self.control(Registries, "registries")
+        self.sites = self.control(Sites, "sites")
         self.local = addresses.local
+
+    def control(self, kind: type[T], name: str) -> T:
+        """Return the control of a cloud, or of something else in this world, as what it is there."""
+        return remote(kind, name, self._call)
 
     @property
     def environment(self) -> Mapping[str, str]:
