@@ -50,6 +50,10 @@ class Stage(Protocol):
         """Let the cloud trust this applicant by the auth method of this tag; push an image for it to read."""
         ...
 
+    def push(self, prepared: Prepared, seed: str, tag: str) -> str:
+        """Push an image made from `seed` to where `prepared` may read; return its digest."""
+        ...
+
     def set_life(self, seconds: float) -> None:
         """Let registry credentials given out from now on live so long, where the cloud ends them at all."""
         ...

@@ -24,12 +24,6 @@ class ToyStage:
         assert tag == "toy.key"
         account = "".join(chr(ord("a") + ord(each) % 26) for each in applicant.identity_id[-16:])
         repository = applicant.identity_id.lower()
-
-        def put(digest: str, image: Image, name: str | None) -> None:
-            place = (_REGISTRY, repository)
-            self._control.put_manifest(place, digest, image.media_type, tuple(image.blobs), name)
-
-        digest = store(make_image(repository), self._clouds.content, put, "1")
         self._control.set_readers(_REGISTRY, (account,))
         return Prepared(
             method=self._method(account),
@@ -38,9 +32,12 @@ class ToyStage:
             host=f"{_REGISTRY}.registry.toy.example.test",
             repository=repository,
             tag="1",
-            digest=digest,
+            digest=self._put(repository, repository, "1"),
             services=("toy-iam",),
         )
+
+    def push(self, prepared: Prepared, seed: str, tag: str) -> str:
+        return self._put(prepared.repository, seed, tag)
 
     def set_life(self, seconds: float) -> None:
         self._control.set_life(seconds)
@@ -53,6 +50,13 @@ class ToyStage:
 
     def replace(self, prepared: Prepared) -> Prepared:
         return replace(prepared, method=self._method(cast("ToyKey", prepared.method).account))
+
+    def _put(self, repository: str, seed: str, tag: str) -> str:
+        def put(digest: str, image: Image, name: str | None) -> None:
+            place = (_REGISTRY, repository)
+            self._control.put_manifest(place, digest, image.media_type, tuple(image.blobs), name)
+
+        return store(make_image(seed), self._clouds.content, put, tag)
 
     def _method(self, account: str) -> ToyKey:
         key = secrets.token_urlsafe(32)
