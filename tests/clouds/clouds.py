@@ -23,6 +23,8 @@ from tests.clouds.content import ContentStore
 from tests.clouds.faults import Faults
 from tests.clouds.gateway import Gateway
 from tests.clouds.hosting import connected, in_a_process, on_a_thread
+from tests.clouds.hub.control import HubControl
+from tests.clouds.hub.repository import HubRepository
 from tests.clouds.images import EcrRepository
 from tests.clouds.registries import Registries, RunningRegistry
 from tests.clouds.remote import Call, remote
@@ -42,6 +44,7 @@ class Clouds:
         self.content = ContentStore(addresses.content)
         self._call = call
         self.aws = self.control(AwsControl, "aws")
+        self.hub = self.control(HubControl, "hub")
         self.faults = self.control(Faults, "faults")
         self.log = self.control(RequestLog, "log")
         self.gateway = self.control(Gateway, "gateway")
@@ -71,6 +74,13 @@ class Clouds:
         """Make an ECR repository to push to; one that exists gets these readers."""
         self.aws.add_repository(account, region, name, readers=readers)
         return EcrRepository(self.aws, self.content, account, region, name)
+
+    def hub_repository(
+        self, host: str, name: str, *, is_public: bool = True, readers: tuple[str, ...] = ()
+    ) -> HubRepository:
+        """Make a repository of Docker Hub or its like to push to; one that exists gets these readers."""
+        self.hub.add_repository(host, name, is_public=is_public, readers=readers)
+        return HubRepository(self.hub, self.content, host, name)
 
     def registry(self, host: str = "registry.example.test", *, is_protected: bool = False) -> RunningRegistry:
         """Start a real docker-registry, reachable as `host` behind the gateway."""
