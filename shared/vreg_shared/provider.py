@@ -125,6 +125,8 @@ class RegistryKind:
     """The one token endpoint of a host, where the provider fixes it; otherwise None."""
     storage_names: Callable[[str], tuple[str, ...]] = _no_names
     """Glob patterns of the names a host redirects blobs to, for the egress allow-list."""
+    stale_token_statuses: frozenset[int] = frozenset({401})
+    """How `/v2/` answers a registry token that has ended, with or without a challenge: a fresh one may do."""
     upstream_repository: Callable[[str, str], str] = _same
     """(repository, host) to the repository's name as the upstream spells it."""
     lease_repositories: Callable[[str], str] = _anything

@@ -5,6 +5,7 @@ import base64
 import json
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
+from dataclasses import replace
 from datetime import UTC, datetime
 
 import pytest
@@ -14,10 +15,11 @@ from hypothesis import strategies as st
 from tests.support.fake_registry import basic, error_reply, image_manifest
 from tests.support.fake_server import Reply, Seen, canary
 from tests.support.registry_world import REPOSITORY, LeaseSource, World, any_oci, lease_for, world
+from vreg_shared.lease import Generation, Lease
 from vreg_shared.oci.challenge import Challenge
 from vreg_shared.oci.reference import RepositoryName, Tag
-from vreg_shared.provider import Answer, Presentation, Verdict
-from vreg_shared.registry_client import Manifest, RegistryClient, TagPage, Target
+from vreg_shared.provider import Answer, Presentation, RegistryKind, Verdict
+from vreg_shared.registry_client import Manifest, ManifestDescriptor, RegistryClient, TagPage, Target
 from vreg_shared.registry_client.challenges import (
     BasicAsked,
     RealmRejectedError,
@@ -33,6 +35,7 @@ from vreg_shared.registry_client.transport import RequestFailedError
 MANIFEST = image_manifest(b"layer")
 NAME = str(REPOSITORY)
 GOOD = basic("vreg", "hunter2")
+NOW = datetime(2026, 11, 23, tzinfo=UTC)
 
 
 def _bearer(here: World) -> None:
@@ -204,6 +207,120 @@ async def test_a_401_for_a_token_just_issued_is_not_the_leases_fault(
         outcome = await client.get_manifest(REPOSITORY, Tag("v1"))
         assert isinstance(outcome, Verdict)
         assert (outcome.answer, outcome.reason, source.refused) == (answer, reason, [])
+
+
+@pytest.mark.parametrize(("ends", "answer"), [(True, "given"), (False, "registry_token_rejected")])
+async def test_a_lease_that_ends_is_replaced_once_when_its_tokens_are_worth_nothing(
+    ends: bool,  # noqa: FBT001 - a case
+    answer: str,
+) -> None:
+    async with world() as here:
+        _bearer(here)
+        here.registry.credential = basic("vreg", "ended")
+        _reject_tokens(here)
+        end = NOW if ends else None
+        leases = [
+            replace(lease_for(here.server.authority, secret=secret, version=version), not_after=end)
+            for version, secret in enumerate(("ended", "fresh"), 1)
+        ]
+        source = LeaseSource(leases)
+        replacing = source.replace
+
+        async def replace_and_mend(refused: Generation) -> Lease:
+            here.registry.credential, here.registry.override = basic("vreg", "fresh"), None
+            return await replacing(refused)
+
+        source.replace = replace_and_mend  # type: ignore[method-assign]  # the cloud is well again by then
+        client = await here.open_client(source)
+        outcome = await client.get_manifest(REPOSITORY, Tag("v1"))
+        assert (outcome.reason if isinstance(outcome, Verdict) else "given") == answer
+        assert len(source.refused) == int(ends)
+
+
+async def test_a_lease_that_ends_is_not_replaced_twice_for_one_request() -> None:
+    async with world() as here:
+        _bearer(here)
+        _reject_tokens(here)
+        lease = replace(lease_for(here.server.authority), not_after=NOW)
+        later = replace(lease, generation=Generation(2, 0, "broker"))
+        source = LeaseSource([lease, later, later])
+        client = await here.open_client(source)
+        outcome = await client.get_manifest(REPOSITORY, Tag("v1"))
+        assert isinstance(outcome, Verdict)
+        assert (outcome.reason, len(source.refused)) == ("registry_token_rejected", 1)
+
+
+def _reject_tokens(here: World) -> None:
+    value = f'Bearer realm="{here.registry.realm}",error="invalid_token"'
+    refusal = error_reply(401, "UNAUTHORIZED", "", (("WWW-Authenticate", value),))
+    here.registry.override = lambda seen: refusal if "manifests" in seen.path else None
+
+
+BAD_TOKEN = error_reply(400, "DENIED", "Your Authorization Token has expired.")
+ecr_public = replace(any_oci, stale_token_statuses=frozenset({400, 401}))
+
+
+def _call_old_tokens_bad(here: World, refusal: Reply) -> None:
+    """Answer as public.ecr.aws does: a token that ended is a bad request, without a challenge."""
+
+    def answer(seen: Seen) -> Reply | None:
+        token = seen.headers.get("authorization", "").removeprefix("Bearer ")
+        return refusal if token in here.registry.revoked else None
+
+    here.registry.override = answer
+
+
+@pytest.mark.parametrize("has_lease", [True, False])
+@pytest.mark.parametrize("refusal", [BAD_TOKEN, error_reply(401, "UNAUTHORIZED")], ids=["400", "401"])
+async def test_a_stale_token_that_no_challenge_speaks_of_is_taken_anew_once(
+    refusal: Reply,
+    has_lease: bool,  # noqa: FBT001 - a case
+) -> None:
+    async with world() as here:
+        _bearer(here)
+        source = LeaseSource([lease_for(here.server.authority)])
+        client = await here.open_client(source if has_lease else None, ecr_public)
+        await client.get_manifest(REPOSITORY, Tag("v1"))
+        here.clock.advance(1)
+        here.registry.revoked.update(here.registry.issued)
+        _call_old_tokens_bad(here, refusal)
+        assert isinstance(await client.head_manifest(REPOSITORY, Tag("v1")), ManifestDescriptor)
+        assert (len(_tokens_asked(here)), source.refused) == (2, [])
+
+
+async def test_a_registry_that_calls_every_token_stale_is_asked_twice_and_no_more() -> None:
+    async with world() as here:
+        _bearer(here)
+        client, source = await _client_of(here, ecr_public)
+        await client.get_manifest(REPOSITORY, Tag("v1"))
+        here.clock.advance(1)
+        here.server.seen.clear()
+        here.registry.override = lambda seen: BAD_TOKEN if "manifests" in seen.path else None
+        outcome = await client.get_manifest(REPOSITORY, Tag("v1"))
+        assert isinstance(outcome, Verdict)
+        assert outcome.answer is Answer.UNAVAILABLE
+        assert [seen.path for seen in here.server.seen] == [
+            f"/v2/{NAME}/manifests/v1",
+            "/token",
+            f"/v2/{NAME}/manifests/v1",
+        ]
+        assert source.refused == []
+
+
+async def test_a_bad_request_is_no_stale_token_where_the_kind_does_not_say_so() -> None:
+    async with world() as here:
+        _bearer(here)
+        client, _ = await _client_of(here, any_oci)
+        await client.get_manifest(REPOSITORY, Tag("v1"))
+        here.clock.advance(1)
+        here.registry.override = lambda seen: BAD_TOKEN if "manifests" in seen.path else None
+        assert isinstance(await client.get_manifest(REPOSITORY, Tag("v1")), Verdict)
+        assert len(_tokens_asked(here)) == 1
+
+
+async def _client_of(here: World, kind: RegistryKind) -> tuple[RegistryClient, LeaseSource]:
+    source = LeaseSource([lease_for(here.server.authority)])
+    return await here.open_client(source, kind), source
 
 
 async def test_a_401_without_any_challenge_refreshes_once() -> None:
@@ -413,9 +530,6 @@ def test_only_reading_the_same_repository_is_asked_for(
     offered: tuple[str, ...], scopes: tuple[str, ...]
 ) -> None:
     assert readable_scopes("a/b", offered) == scopes
-
-
-NOW = datetime(2026, 11, 23, tzinfo=UTC)
 
 
 def _jwt(**claims: float) -> str:

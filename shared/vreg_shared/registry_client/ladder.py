@@ -85,17 +85,30 @@ class Ladder:
         began = self._clock.monotonic()
         known = self._asked
         arrival = await self._follow(request, await self._presented(known, request, lease))
-        if arrival.redirected or arrival.response.status != HTTPStatus.UNAUTHORIZED:
-            return arrival
-        asked = _asked_by(arrival, self._target)
-        if asked is None or (isinstance(asked, BasicAsked) and not isinstance(known, TokenOffer)):
+        asked = self._asked_anew(arrival, known)
+        if asked is None:
             return arrival
         self._remember(asked)
         await discard(arrival.response)
         arrival = await self._follow(request, await self._presented(asked, request, lease, began))
         if isinstance(asked, TokenOffer) and not arrival.redirected:
-            await _accept_or_explain(arrival)
+            await _accept_or_explain(arrival, lease)
         return arrival
+
+    def _asked_anew(
+        self, arrival: Arrival, known: TokenOffer | BasicAsked | None
+    ) -> TokenOffer | BasicAsked | None:
+        """Return what to present on a second try; None when the answer is not about what was presented.
+
+        Some registries call a token stale without a challenge: then the realm is the one known before.
+        """
+        if arrival.redirected:
+            return None
+        status = arrival.response.status
+        asked = _asked_by(arrival, self._target) if status == HTTPStatus.UNAUTHORIZED else None
+        if isinstance(known, TokenOffer):
+            return asked or (known if status in self._target.kind.stale_token_statuses else None)
+        return None if isinstance(asked, BasicAsked) else asked
 
     async def _presented(
         self, asked: TokenOffer | BasicAsked | None, request: Request, lease: Lease | None, *not_before: float
@@ -149,13 +162,22 @@ def _asked_by(arrival: Arrival, target: Target) -> TokenOffer | BasicAsked | Non
         raise RequestFailedError(Verdict(Answer.REFUSED, "realm_rejected", detail=str(error))) from error
 
 
-async def _accept_or_explain(arrival: Arrival) -> None:
-    """Explain a 401 for a token just issued: not the lease's fault, for the realm took the credential."""
+async def _accept_or_explain(arrival: Arrival, lease: Lease | None) -> None:
+    """Explain a 401 for a token just issued, although the realm took the credential.
+
+    One that ends by itself may have been taken although it is worth nothing: then a fresh lease may help.
+    Without a challenge there is nothing to explain by.
+    """
     if arrival.response.status != HTTPStatus.UNAUTHORIZED:
         return
     challenges = parse_challenges(arrival.response.headers.getall("WWW-Authenticate", []))
+    if not challenges:
+        return
     errors = {challenge.parameters.get("error") for challenge in challenges}
     detail = (await read_error_body(arrival.response)).decode("utf-8", "replace")[:1000]
     if "invalid_token" in errors:
-        raise RequestFailedError(Verdict(Answer.REFUSED, "registry_token_rejected", detail=detail))
+        ends = lease is not None and lease.not_after is not None
+        raise RequestFailedError(
+            Verdict(Answer.REFUSED, "registry_token_rejected", refreshable=ends, detail=detail)
+        )
     raise RequestFailedError(Verdict(Answer.HIDDEN, "permission_denied", detail=detail))
