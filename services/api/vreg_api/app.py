@@ -45,7 +45,7 @@ def create_app(world: World, lifespan: Lifespan | None = None) -> ASGIApp:
     app.include_router(readiness.router(world.database, world.bus))
     for room in (
         identities.router(world.identities),
-        upstreams.router(world.upstreams),
+        upstreams.router(world.upstreams, world.rate_limits),
         virtual_registries.router(world.virtual_registries),
         access.router(world.access_tokens),
     ):

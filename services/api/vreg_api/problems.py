@@ -85,6 +85,7 @@ INTERNAL: Final = Case(HTTPStatus.INTERNAL_SERVER_ERROR, "internal", "Something 
 DATABASE_UNAVAILABLE: Final = Case(
     HTTPStatus.SERVICE_UNAVAILABLE, "database_unavailable", "The database cannot be used now"
 )
+NO_PROXY_ANSWERS: Final = Case(HTTPStatus.SERVICE_UNAVAILABLE, "no_proxy_answers", "No proxy answers now")
 
 
 class ProblemError(VregError):

@@ -15,6 +15,7 @@ from vreg_api.records import Records
 from vreg_api.relay import RecordBus, Relay
 from vreg_api.store.database import Database
 from vreg_api.store.outbox import Outbox
+from vreg_api.upstreams.rate_limits import Gathers, RateLimits
 from vreg_api.upstreams.service import Upstreams
 from vreg_api.upstreams.store import UpstreamStore
 from vreg_api.virtual_registries.service import VirtualRegistries
@@ -26,7 +27,7 @@ from vreg_shared.sealing import SealingPublicKey
 from vreg_shared.signing import SigningKey
 
 
-class ApiBus(RecordBus, HasConnection, Protocol):
+class ApiBus(RecordBus, HasConnection, Gathers, Protocol):
     """The bus, as the api needs it."""
 
 
@@ -52,6 +53,7 @@ class World:
     bus: ApiBus
     identities: Identities
     upstreams: Upstreams
+    rate_limits: RateLimits
     virtual_registries: VirtualRegistries
     access_tokens: AccessTokens
     authenticator: Authenticator
@@ -88,6 +90,7 @@ def make_world(means: Means) -> World:
             identities=identities,
             registries=registries,
         ),
+        rate_limits=RateLimits(means.bus, clock),
         virtual_registries=VirtualRegistries(
             database=database,
             ledger=ledger,

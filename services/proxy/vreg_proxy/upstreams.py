@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 import aiohttp
 
 from vreg_proxy.credentials import LeasedCredentials, LeaseDesk
+from vreg_proxy.rate_limits import RateLimits
 from vreg_proxy.resolution import Candidate
 from vreg_shared.clock import Clock
 from vreg_shared.egress import EgressRefusedError, InvalidAuthorityError
@@ -41,9 +42,12 @@ class _Open:
 class Upstreams:
     """Lends clients. `open_session` decides where they may connect."""
 
-    def __init__(self, open_session: OpenSession, desk: LeaseDesk, clock: Clock) -> None:
+    def __init__(
+        self, open_session: OpenSession, desk: LeaseDesk, rate_limits: RateLimits, clock: Clock
+    ) -> None:
         self._open_session = open_session
         self._desk = desk
+        self._rate_limits = rate_limits
         self._clock = clock
         self._open: dict[str, _Open] = {}
         self._all: set[aiohttp.ClientSession] = set()
@@ -93,7 +97,8 @@ class Upstreams:
                 Verdict(Answer.UNAVAILABLE, "egress_refused", detail=str(error))
             ) from error
         self._all.add(session)
-        client = RegistryClient(target, session, self._credentials(upstream, kind), self._clock)
+        listener = self._rate_limits.listener(upstream.id)
+        client = RegistryClient(target, session, self._credentials(upstream, kind), self._clock, listener)
         return _Open(connection, client, session)
 
     def _credentials(self, upstream: UpstreamRecord, kind: RegistryKind) -> Credentials:

@@ -30,6 +30,8 @@ from vreg_proxy.distribution.tokens import TokenMint
 from vreg_proxy.following import Following
 from vreg_proxy.lease_cache import LeaseCache
 from vreg_proxy.manifests import Manifests
+from vreg_proxy.rate_limit_requests import RateLimitRequests
+from vreg_proxy.rate_limits import RateLimits
 from vreg_proxy.readiness import Freshness, Readiness
 from vreg_proxy.record_files import RecordFiles
 from vreg_proxy.settings import ProxySettings
@@ -124,6 +126,7 @@ async def open_world(settings: ProxySettings, clock: Clock) -> AsyncIterator[Wor
                 group.create_task(follow_config.run()),
                 group.create_task(follow_leases.run()),
                 group.create_task(freshness.watch()),
+                group.create_task(RateLimitRequests(pulls.rate_limits).run(bus)),
                 group.create_task(_end_with_supervisor()),
             ]
             _log.info("worker_serving", url=settings.external_url, restored_records=restored)
@@ -140,7 +143,9 @@ class Pulls:
     def __init__(
         self, open_session: OpenSession, leases: LeaseCache, broker: Broker, cache: Cache, clock: Clock
     ) -> None:
-        self.upstreams = Upstreams(open_session, LeaseDesk(leases, broker, clock), clock)
+        self.rate_limits = RateLimits(clock)
+        desk = LeaseDesk(leases, broker, clock)
+        self.upstreams = Upstreams(open_session, desk, self.rate_limits, clock)
         self.asking = Asking(self.upstreams, Breaker(clock), clock)
         self.endpoints = Endpoints(
             manifests=Manifests(cache, self.asking, clock),

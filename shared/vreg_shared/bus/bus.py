@@ -20,6 +20,7 @@ from vreg_shared.bus.errors import (
     RequestFailedError,
 )
 from vreg_shared.bus.follow import Entry, follow_once
+from vreg_shared.bus.gather import gather_once
 from vreg_shared.bus.respond import ERROR_HEADER, respond_once
 from vreg_shared.bus.session import Address, Session
 from vreg_shared.bus.tasks import owned_tasks
@@ -149,6 +150,19 @@ class Bus:
             raise RequestFailedError(f"{subject}: {answer.headers[ERROR_HEADER]}")
         return answer.payload
 
+    async def gather(self, subject: str, payload: bytes, *, deadline: float, quiet: float) -> list[bytes]:
+        """Ask everybody who serves `subject`; return what came until `quiet` seconds after the last answer.
+
+        Raises BusUnavailableError or NoResponderError when nobody answered. Who failed to answer, or was
+        slower than that, is left out.
+        """
+        try:
+            async with asyncio.timeout(deadline):
+                session = await self._current()
+        except TimeoutError:
+            raise BusUnavailableError(f"no connection to the bus within {deadline:g} s") from None
+        return await gather_once(session, subject, payload, deadline=deadline, quiet=quiet)
+
     async def respond(
         self,
         subject: str,
@@ -157,7 +171,9 @@ class Bus:
         *,
         deadline: float = _HANDLER_SECONDS,
     ) -> None:
-        """Answer requests for ever; one member of `queue` gets each. Raises only BusPermissionError.
+        """Answer requests for ever; one member of `queue` gets each, all do where it is empty.
+
+        Raises only BusPermissionError.
 
         A handler's VregError is told to the asker; any other error is logged here and told as internal.
         A handler is cancelled at its deadline, and when the connection is lost: nobody could be answered.

@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from http import HTTPStatus
@@ -19,6 +19,7 @@ from vreg_shared.oci.digest import Digest
 from vreg_shared.oci.media_types import MANIFEST_ACCEPT
 from vreg_shared.oci.reference import InvalidTagError, Reference, RepositoryName, Tag
 from vreg_shared.provider import Answer, Verdict
+from vreg_shared.rate_limit import RateLimit, read_rate_limit
 from vreg_shared.registry_client.blobs import blob_stream
 from vreg_shared.registry_client.content_range import content_length
 from vreg_shared.registry_client.judgement import is_success, judged, needs_a_body, without_secrets
@@ -64,21 +65,32 @@ def open_upstream_session(
     return open_session(policy.scoped(target.egress_scope()), private_ca=private_ca)
 
 
+def _nobody(_rate_limit: RateLimit) -> None:
+    """Listen to nothing."""
+
+
 class RegistryClient:
     """One upstream, any number of requests at once. Repository names are as the upstream spells them.
 
-    A verdict that a fresh credential may change costs one refresh and one more try, no more. The
-    constructor raises EgressRefusedError for a host that no URL can hold.
+    A verdict that a fresh credential may change costs one refresh and one more try, no more. Whatever the
+    registry itself says of a rate limit is told to `on_rate_limit`. The constructor raises
+    EgressRefusedError for a host that no URL can hold.
     """
 
     def __init__(
-        self, target: Target, session: aiohttp.ClientSession, credentials: Credentials, clock: Clock
+        self,
+        target: Target,
+        session: aiohttp.ClientSession,
+        credentials: Credentials,
+        clock: Clock,
+        on_rate_limit: Callable[[RateLimit], None] = _nobody,
     ) -> None:
         self._target = target
         _ = target.origin
         self._credentials = credentials
         self._ladder = Ladder(target, Transport(session), clock)
         self._bodies = asyncio.Semaphore(MAX_BODIES)
+        self._on_rate_limit = on_rate_limit
 
     async def ping(self) -> Verdict:
         """Prove the credential at `/v2/`: `found` when it is accepted."""
@@ -223,6 +235,7 @@ class RegistryClient:
 
     async def _judged(self, request: Request, lease: Lease | None) -> Arrival | Verdict:
         arrival = await self._ladder.send(request, lease)
+        self._hear(arrival)
         ranged = "Range" in request.headers
         if is_success(arrival, ranged=ranged):
             return arrival
@@ -233,6 +246,12 @@ class RegistryClient:
         return judged(
             self._target.kind, arrival, without_secrets(body, arrival, lease), anonymous=lease is None
         )
+
+    def _hear(self, arrival: Arrival) -> None:
+        """Tell of a rate limit. Storage has limits of its own, which are not the upstream's."""
+        rate_limit = None if arrival.redirected else read_rate_limit(arrival.response.headers)
+        if rate_limit is not None:
+            self._on_rate_limit(rate_limit)
 
     def _manifest_request(self, method: str, repository: RepositoryName, reference: Reference) -> Request:
         url = self._url(f"/v2/{repository}/manifests/{reference}")

@@ -8,13 +8,14 @@ from vreg_api.authentication import Actor, actor_of
 from vreg_api.etags import IfMatch, Precondition, etag, required
 from vreg_api.fields import Identifier
 from vreg_api.paging import Page, PageRequest, page_of, page_request
-from vreg_api.upstreams.schemas import UpstreamChange, UpstreamCreate, UpstreamView
+from vreg_api.upstreams.rate_limits import RateLimits
+from vreg_api.upstreams.schemas import RateLimitView, UpstreamChange, UpstreamCreate, UpstreamView
 from vreg_api.upstreams.service import Upstreams
 
 Asker = Annotated[Actor, Depends(actor_of)]
 
 
-def router(upstreams: Upstreams) -> APIRouter:
+def router(upstreams: Upstreams, rate_limits: RateLimits) -> APIRouter:
     """Return the room's endpoints."""
     routes = APIRouter(prefix="/upstreams", tags=["upstreams"])
 
@@ -38,6 +39,12 @@ def router(upstreams: Upstreams) -> APIRouter:
         upstream = await upstreams.read(identifier)
         response.headers["ETag"] = etag(upstream.version)
         return UpstreamView.model_validate(upstream)
+
+    @routes.get("/{identifier}/rate_limit")
+    async def read_rate_limit(identifier: Identifier) -> RateLimitView:
+        """Ask the proxies what an upstream last said of its rate limit; 503 when none of them answers."""
+        upstream = await upstreams.read(identifier)
+        return await rate_limits.of(upstream.id)
 
     @routes.patch("/{identifier}")
     async def change_upstream(

@@ -10,6 +10,7 @@ from vreg_api.upstreams.certificates import parsed_certificates
 from vreg_shared.catalogue import catalogue
 from vreg_shared.messages.upstream import StalePolicy
 from vreg_shared.oci.reference import InvalidNameError, RepositoryName
+from vreg_shared.rate_limit import RateLimitSource
 
 _EXAMPLE_IDENTITY = "01KAS1G6V5X4T3NQ7R8M2C9B0Z"
 
@@ -179,3 +180,23 @@ class UpstreamView(BaseModel):
     version: int
     created_at: datetime
     updated_at: datetime
+
+
+class RateLimitView(BaseModel):
+    """What an upstream last said of its rate limit; all is null while it has said nothing."""
+
+    model_config = ConfigDict(frozen=True)
+
+    limit: Annotated[int | None, Field(description="How much a window holds.", examples=[100])] = None
+    remaining: Annotated[
+        int | None,
+        Field(description="How much is left, by the tightest account of all proxies.", examples=[76]),
+    ] = None
+    window_seconds: Annotated[int | None, Field(examples=[21600])] = None
+    source: Annotated[
+        RateLimitSource | None, Field(description="Whether the upstream counts by account or by address.")
+    ] = None
+    observed_at: Annotated[datetime | None, Field(description="When the upstream said so.")] = None
+    proxy_processes: Annotated[
+        int, Field(description="How many processes of proxies answered; who was slow is not among them.")
+    ]
