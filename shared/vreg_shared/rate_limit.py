@@ -54,16 +54,21 @@ def read_rate_limit(headers: Mapping[str, str]) -> RateLimit | None:
 
 def _quota(value: str | None) -> tuple[int | None, int | None]:
     """Read `76;w=21600`; a fraction, as ACR sends it, is rounded down."""
-    match = _QUOTA.fullmatch((value or "")[:_LONGEST].strip())
+    match = _QUOTA.fullmatch(_modest(value))
     if match is None:
         return None, None
     return int(match[1]), int(match[2]) if match[2] is not None else None
 
 
 def _source(value: str | None) -> RateLimitSource | None:
-    text = (value or "")[:_LONGEST].strip()
+    text = _modest(value)
     try:
         ipaddress.ip_network(text, strict=False)
     except ValueError:
         return RateLimitSource.ACCOUNT if _ACCOUNT.fullmatch(text) else None
     return RateLimitSource.ADDRESS
+
+
+def _modest(value: str | None) -> str:
+    """Return a header's text, empty when it is longer than any of these has to be."""
+    return value.strip() if value is not None and len(value) <= _LONGEST else ""

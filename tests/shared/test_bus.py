@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
 
 import pytest
@@ -218,6 +218,68 @@ async def test_more_requests_than_can_be_worked_on_are_told_so(broker: Bus, prox
     refused = [outcome for outcome in outcomes if isinstance(outcome, RequestFailedError)]
     assert len(refused) == 300 - 256
     assert outcomes.count(b"done") == 256
+
+
+def answering_all(
+    bus: Bus, handler: Callable[[bytes], Awaitable[bytes]]
+) -> AbstractAsyncContextManager[object]:
+    return in_background(bus.respond("vreg.proxy.x", handler, ""))
+
+
+async def test_everybody_who_listens_is_heard_and_who_fails_or_dawdles_is_left_out(
+    server: NatsServer, api: Bus, proxy: Bus
+) -> None:
+    async def first(_: bytes) -> bytes:
+        return b"first"
+
+    async def second(_: bytes) -> bytes:
+        return b"second"
+
+    async def fail(_: bytes) -> bytes:
+        raise RequestFailedError("not now")
+
+    async def dawdle(_: bytes) -> bytes:
+        await asyncio.Event().wait()
+        return b"never"
+
+    async def answers() -> list[bytes]:
+        try:
+            return sorted(await api.gather("vreg.proxy.x", b"", deadline=5, quiet=0.1))
+        except BusUnavailableError:
+            return []
+
+    async def are_both() -> bool:
+        return await answers() == [b"first", b"second"]
+
+    async with (
+        server.bus(PROXY) as another,
+        answering_all(proxy, first),
+        answering_all(another, second),
+        answering_all(another, fail),
+        answering_all(another, dawdle),
+    ):
+        await eventually(are_both)
+
+
+async def test_asking_everybody_where_nobody_listens_fails_at_once_as_such(api: Bus) -> None:
+    with pytest.raises(NoResponderError, match=r"vreg\.proxy\.x"):
+        await api.gather("vreg.proxy.x", b"", deadline=60, quiet=60)
+
+
+async def test_asking_everybody_where_all_fail_is_no_empty_answer(api: Bus, proxy: Bus) -> None:
+    async def fail(_: bytes) -> bytes:
+        raise RequestFailedError("not now")
+
+    async def error() -> str:
+        with pytest.raises(BusUnavailableError) as raised:
+            await api.gather("vreg.proxy.x", b"", deadline=0.3, quiet=0.1)
+        return str(raised.value)
+
+    async def is_nobody_answered() -> bool:
+        return "nobody answered" in await error()
+
+    async with answering_all(proxy, fail):
+        await eventually(is_nobody_answered)
 
 
 async def test_an_answer_is_never_written_where_the_asker_points(

@@ -6,7 +6,7 @@ from types import ModuleType
 import pytest
 
 from vreg_shared.key_files import Service
-from vreg_shared.messages import access, audit, identity, lease, refresh, registry, upstream
+from vreg_shared.messages import access, audit, identity, lease, rate_limit, refresh, registry, upstream
 from vreg_shared.topology import (
     BUCKETS,
     CREATOR,
@@ -40,6 +40,12 @@ def test_every_record_has_a_bucket_whose_writer_may_write_its_keys(message: Modu
 def test_the_audit_stream_and_the_refresh_request_are_the_ones_the_messages_name() -> None:
     assert stored(audit.STREAM).subjects == audit.SUBJECTS
     assert refresh.SUBJECT in {request.subject for request in REQUESTS}
+
+
+def test_the_api_may_ask_and_proxies_may_answer_for_rate_limits() -> None:
+    assert "vreg.proxy.>" in grants(Service.API).publish
+    assert "vreg.proxy.>" in grants(Service.PROXY).subscribe
+    assert rate_limit.SUBJECT.startswith("vreg.proxy.")
 
 
 def test_an_undeclared_stream_is_an_error_and_not_made_up() -> None:

@@ -3,19 +3,20 @@
 import asyncio
 from collections.abc import Awaitable, Callable
 
-from vreg_shared.bus import BusRefusedError, BusUnavailableError
+from vreg_shared.bus import BusRefusedError, BusUnavailableError, NoResponderError
 from vreg_shared.messages.record import SignedRecord, decode
 from vreg_shared.signing import VerifyingKey
 
 
 class FakeRecordBus:
-    """What the api's relay sees of the bus; `values` is what readers would."""
+    """What the api sees of the bus; `values` is what readers would, `proxies` are who answers requests."""
 
     def __init__(self) -> None:
         self.values: dict[tuple[str, str], bytes] = {}
         self.events: dict[str, tuple[str, bytes]] = {}
         self.puts: list[str] = []
         self.refuses: set[str] = set()
+        self.proxies: list[Callable[[bytes], Awaitable[bytes]]] = []
         self._up = asyncio.Event()
         self._callbacks: list[Callable[[], Awaitable[None]]] = []
 
@@ -49,6 +50,12 @@ class FakeRecordBus:
     async def publish(self, subject: str, payload: bytes, *, message_id: str) -> None:
         self._require_up()
         self.events[message_id] = (subject, payload)
+
+    async def gather(self, subject: str, payload: bytes, *, deadline: float, quiet: float) -> list[bytes]:  # noqa: ARG002 - nobody dawdles here
+        self._require_up()
+        if not self.proxies:
+            raise NoResponderError(f"nobody serves {subject} now")
+        return [await answer(payload) for answer in self.proxies]
 
     def record(self, bucket: str, key: str, writer: VerifyingKey) -> SignedRecord | None:
         """Return what a reader would believe."""
