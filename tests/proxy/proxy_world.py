@@ -19,6 +19,7 @@ from vreg_proxy.credentials import BrokerUnavailableError
 from vreg_proxy.distribution.surface import Surface
 from vreg_proxy.lease_cache import LeaseCache
 from vreg_proxy.wiring import Pulls, make_surface
+from vreg_shared.egress import EgressPolicy
 from vreg_shared.lease import Lease
 from vreg_shared.messages.access import AccessRecord, hash_token, new_token
 from vreg_shared.messages.lease import key_of, seal_lease
@@ -218,7 +219,7 @@ async def never() -> None:
 
 
 @asynccontextmanager
-async def proxy_world(folder: Path) -> AsyncIterator[ProxyWorld]:
+async def proxy_world(folder: Path, policy: EgressPolicy = LOOPBACK) -> AsyncIterator[ProxyWorld]:
     """Assemble a proxy over a cache in `folder`."""
     clock, config, broker, sealing_key = ManualClock(), ConfigCache(), FakeBroker(), SealingKey.generate()
     leases = LeaseCache(sealing_key, clock)
@@ -226,7 +227,7 @@ async def proxy_world(folder: Path) -> AsyncIterator[ProxyWorld]:
     async with AsyncExitStack() as stack:
         cache = await stack.enter_async_context(open_cache(folder, clock))
         pulls = Pulls(
-            lambda target, private_ca: open_upstream_session(LOOPBACK, target, private_ca),
+            lambda target, private_ca: open_upstream_session(policy, target, private_ca),
             leases,
             broker,
             cache,
