@@ -16,6 +16,7 @@ from tests.support.clock import ManualClock
 from tests.support.gateway_policy import policy_through
 from tests.support.logs import captured_logs
 from tests.support.registry_world import lease_for
+from vreg_proxy.credentials import CALM_SECONDS
 from vreg_proxy.rate_limits import RateLimits
 from vreg_shared.messages.refresh import RefreshReply
 from vreg_shared.messages.upstream import UpstreamRecord
@@ -133,6 +134,25 @@ async def test_a_password_that_is_revoked_is_refused_until_another_is_lent(
     assert refused.reason() == "credential_rejected"
     assert mended.status == 200
     assert world.log.count(operation="Token", principal="anonymous", status="200") == 0
+
+
+async def test_a_dead_password_is_not_shown_with_every_pull(world: Clouds, proxy: ProxyWorld) -> None:
+    push(world, QUAY, "acme/app", is_public=False)
+    login = world.hub.add_account(QUAY.host, "robot$vreg")
+    world.hub.revoke_password(QUAY.host, login.username, login.password)
+    upstream(proxy, QUAY, identity_id="identity")
+    proxy.broker.answer = lambda _: RefreshReply(outcome="refused", reason="credential_rejected")
+    lend(proxy, QUAY, login)
+
+    for tries in (1, 2):
+        for _ in range(20):
+            refused = await proxy.get("/v2/team/acme/app/manifests/1")
+            assert (refused.status, refused.reason()) == (403, "credential_rejected")
+        assert world.log.count(operation="Token", status="401") == tries
+        proxy.clock.advance(CALM_SECONDS)
+
+    lend(proxy, QUAY, world.hub.add_password(QUAY.host, login.username), version=2)
+    assert (await proxy.get("/v2/team/acme/app/manifests/1")).status == 200
 
 
 async def test_the_latest_limit_of_an_upstream_is_kept_until_it_is_another_one(

@@ -42,6 +42,21 @@ class LeaseDesk:
         self._questions: SingleFlight[tuple[str, str, Generation | None], Lease] = SingleFlight()
         self._failures: dict[str, tuple[float, Verdict]] = {}
         self._arrivals: dict[str, tuple[float, Generation]] = {}
+        self._dead: dict[tuple[str, str], tuple[float, Generation, Verdict]] = {}
+
+    def current(self, scope: str, host: str) -> Lease | None:
+        """Return the lease that is here, if it may be sent to `host`.
+
+        One that `host` refused just now, and that a person must mend, is not shown to it with every pull:
+        registries lock accounts for that. Raises CredentialUnavailableError instead.
+        """
+        lease = self.kept(scope, None, host)
+        refused_at, generation, verdict = self._dead.get((scope, host), (float("-inf"), None, None))
+        if lease is None or verdict is None or lease.generation != generation:
+            return lease
+        if self._clock.monotonic() < refused_at + CALM_SECONDS:
+            raise CredentialUnavailableError(verdict)
+        return lease
 
     def kept(self, scope: str, refused: Generation | None, host: str) -> Lease | None:
         """Return the lease that is here, if it may be sent to `host` and is newer than the refused one."""
@@ -85,6 +100,8 @@ class LeaseDesk:
         except TimeoutError as error:
             raise self._failed(scope, _unavailable("a lease was issued and did not arrive")) from error
         except CredentialUnavailableError as error:
+            if refused is not None and error.verdict.answer is Answer.REFUSED:
+                self._dead[scope, host] = (self._clock.monotonic(), refused, error.verdict)
             raise self._failed(scope, error.verdict) from error
         self._failures.pop(scope, None)
         self._arrivals[scope] = (self._clock.monotonic(), lease.generation)
@@ -111,7 +128,7 @@ class LeasedCredentials:
 
     async def current(self) -> Lease | None:
         """Return the lease to use; raise CredentialUnavailableError."""
-        kept = self._desk.kept(self._scope, None, self._host)
+        kept = self._desk.current(self._scope, self._host)
         return kept or await self._desk.obtain(self._upstream_id, self._scope, None, self._host)
 
     async def replace(self, refused: Generation) -> Lease:
