@@ -66,7 +66,7 @@ async def read_into(got: bytearray, answer: httpx.Response) -> None:
 @pytest.mark.parametrize(
     "host",
     [
-        "registry-1.docker.io",
+        "registry.docker.example",
         "123456789012.dkr.ecr.eu-west-1.amazonaws.com.evil.example",
         "12345678901.dkr.ecr.eu-west-1.amazonaws.com",
         "123456789012.dkr.ecr.xx-mars-1.amazonaws.com",

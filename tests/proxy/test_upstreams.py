@@ -11,6 +11,7 @@ from tests.support.clock import ManualClock
 from tests.support.wait import eventually
 from vreg_proxy.credentials import LeaseDesk
 from vreg_proxy.lease_cache import LeaseCache
+from vreg_proxy.rate_limits import RateLimits
 from vreg_proxy.resolution import Candidate
 from vreg_proxy.upstreams import Upstreams
 from vreg_shared.messages.registry import MembershipRecord
@@ -43,7 +44,7 @@ async def test_a_client_just_made_is_not_closed_by_the_next_change() -> None:
 
     clock = ManualClock()
     desk = LeaseDesk(LeaseCache(SealingKey.generate(), clock), FakeBroker(), clock)
-    upstreams = Upstreams(open_session, desk, clock)
+    upstreams = Upstreams(open_session, desk, RateLimits(clock), clock)
 
     async def use(host: str) -> None:
         async with upstreams.client(candidate(host)):
