@@ -25,7 +25,22 @@ _STORAGE: Final = {
 
 REJECTIONS: Final = (
     RejectionRule(403, Answer.UNAVAILABLE, "throttled", code="TOOMANYREQUESTS"),
-    RejectionRule(401, Answer.HIDDEN, "permission_denied", contains="insufficient_scope"),
+    RejectionRule(
+        401,
+        Answer.HIDDEN,
+        "permission_denied",
+        contains="insufficient_scope",
+        cause="The account may not pull from the repository, or there is no such repository.",
+        remedy="Give the account the right to pull, and see that the repository's name is right.",
+    ),
+    RejectionRule(
+        401,
+        Answer.REFUSED,
+        "credential_rejected",
+        refreshable=True,
+        cause="The password was withdrawn, has expired or was mistyped, or the account is locked.",
+        remedy="Make a new password at the registry and give it to the identity.",
+    ),
 )
 
 
