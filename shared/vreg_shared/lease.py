@@ -53,6 +53,7 @@ class Lease:
     """A registry credential, for these hosts only. `not_after` None means it ends only when revoked.
 
     `repositories` are the prefixes of what may be asked for with it; none means whatever the hosts have.
+    `proof` is a digest of what it was got with, by which another broker knows whether it would get the same.
     """
 
     scope: str
@@ -64,6 +65,7 @@ class Lease:
     not_after: datetime | None
     credential: RegistryCredential
     repositories: tuple[str, ...] = ()
+    proof: str = ""
 
     def covers(self, host: str) -> bool:
         """Whether the credential may be sent to `host`."""

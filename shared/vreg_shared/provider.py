@@ -13,6 +13,7 @@ from typing import Any, Final
 
 from vreg_shared.auth_method import AuthMethod, UsableFor
 from vreg_shared.errors import VregError
+from vreg_shared.pace import Pace
 from vreg_shared.refusals import RefusalRule
 from vreg_shared.secret import Secret
 
@@ -88,6 +89,10 @@ def _nowhere(_host: str) -> str | None:
     return None
 
 
+def _at_will(_host: str) -> Pace | None:
+    return None
+
+
 def _anything(_prefix: str) -> str:
     return ""
 
@@ -129,6 +134,8 @@ class RegistryKind:
     """How `/v2/` answers a registry token that has ended, with or without a challenge: a fresh one may do."""
     upstream_repository: Callable[[str, str], str] = _same
     """(repository, host) to the repository's name as the upstream spells it."""
+    pace: Callable[[str], Pace | None] = _at_will
+    """How fast exchanges for a host may be started, where the cloud counts them."""
     lease_repositories: Callable[[str], str] = _anything
     """An upstream's repository prefix to the one a lease is bound to; empty binds it to hosts alone."""
 

@@ -3,7 +3,7 @@ import subprocess
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
-TARGETS = ("help", "install", "up", "demo", "test", "check", "format", "bench", "lock", "clean")
+TARGETS = ("help", "install", "up", "demo", "test", "check", "format", "docs", "bench", "lock", "clean")
 
 
 def test_make_alone_lists_every_target_with_its_meaning() -> None:

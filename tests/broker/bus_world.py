@@ -117,8 +117,11 @@ class BusWorld:
             return
         self.seen.append(open_lease(LeaseRecord.model_validate_json(record.body), self.keys.proxy_sealing))
 
-    def journal(self) -> list[AuditEvent]:
-        files = sorted((self.state / "journal").glob("journal-*"))
+    def state_of(self, name: str) -> Path:
+        return self.state.with_name(self.state.name + name)
+
+    def journal(self, name: str = "") -> list[AuditEvent]:
+        files = sorted((self.state_of(name) / "journal").glob("journal-*"))
         return [
             AuditEvent.model_validate_json(line) for file in files for line in file.read_bytes().splitlines()
         ]
@@ -131,19 +134,21 @@ class BusWorld:
         return published.get("offset") == file.stat().st_size > 0
 
     @asynccontextmanager
-    async def broker(self, more: dict[str, str] | None = None) -> AsyncIterator[None]:
-        """Run the broker's whole world in this process until the block ends."""
+    async def broker(self, more: dict[str, str] | None = None, name: str = "") -> AsyncIterator[None]:
+        """Run a broker's whole world in this process until the block ends; each `name` has its own state."""
         environment = self.environment(more)
+        state = self.state_of(name)
         settings = BrokerSettings(
             nats_url=environment["VREG_NATS_URL"],
             keys=self.keys.private,
             public_keys=self.keys.public,
-            broker_state=self.state,
+            broker_state=state,
+            broker_id=name or "broker",
             https_proxy=environment.get("HTTPS_PROXY"),
             no_proxy=environment.get("NO_PROXY", ""),
             ca_bundle=Path(environment["VREG_CA_BUNDLE"]) if "VREG_CA_BUNDLE" in environment else None,
         )
-        self.state.mkdir(exist_ok=True)
+        state.mkdir(exist_ok=True)
         keys, stopping = BrokerKeys.read(settings), asyncio.Event()
         ledger = await open_ledger(settings, keys, SystemClock())
         running = asyncio.create_task(serve(settings, keys, ledger, SystemClock(), stopping))

@@ -6,7 +6,7 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from tests.broker.world import ACCESS_KEY, HOST, FakeExchange, FakeLedger, identity, settle
+from tests.broker.world import ACCESS_KEY, HOST, AlwaysLeads, FakeExchange, FakeLedger, identity, settle
 from tests.support.clock import ManualClock
 from tests.support.wait import eventually
 from vreg_shared.catalogue import catalogue
@@ -21,7 +21,7 @@ class FlightWorld:
         clock = ManualClock()
         self.ledger = FakeLedger()
         self.exchange = FakeExchange(clock)
-        self.flights = Flights(self.ledger, clock, group, at_once=at_once, deadline=deadline)
+        self.flights = Flights(self.ledger, clock, group, AlwaysLeads(), at_once=at_once, deadline=deadline)
         kind = catalogue().kind("ecr")
         plan = Plan("idn1/aws/eu-west-1", identity(SealingKey.generate()), kind, (HOST,))
         order = ExchangeOrder("idn1", "external", ACCESS_KEY, kind, HOST)

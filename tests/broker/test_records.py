@@ -17,12 +17,15 @@ class Nobody:
     def changed(self) -> None:
         return
 
+    def found(self, *_: object) -> None:
+        return
+
     def withdraw_key(self, key: str, instant_ms: int) -> None:
         raise AssertionError(key, instant_ms)
 
 
 def keeping(book: LeaseBook, generations: Generations) -> BookKeeping:
-    return BookKeeping(book, Nobody(), FoundLeases(generations, Nobody()))
+    return BookKeeping(book, Nobody(), FoundLeases(generations, Nobody(), ""))
 
 
 def signed(identity_record: IdentityRecord, version: int) -> SignedRecord:

@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any, Self
 
 from tests.support.clock import ManualClock
@@ -21,7 +21,7 @@ from vreg_shared.secret import Secret
 from vreg_token_broker.exchange import ExchangeOrder, Issued, Outcome
 from vreg_token_broker.generations import Generations
 from vreg_token_broker.journal import AuditUnavailableError
-from vreg_token_broker.lease_book import LeaseBook
+from vreg_token_broker.lease_book import LeaseBook, Plan
 from vreg_token_broker.orders import Orders
 from vreg_token_broker.refresher import Exchanges, Refresher, RefresherWorld
 
@@ -131,6 +131,22 @@ class FakePublisher:
         self.repeated.append(scope)
 
 
+class NothingFound:
+    """No lease is out."""
+
+    def inheritable(self, plan: Plan, now: datetime) -> None:
+        del plan, now
+
+
+class AlwaysLeads:
+    """There is no other broker."""
+
+    is_leading = True
+
+    async def wait_turn(self) -> None:
+        return
+
+
 class ManualWaits:
     """Waiting that ends when the event is set or the test has moved the clock far enough."""
 
@@ -198,7 +214,14 @@ class BrokerWorld:
             self.book,
             exchanges,
             self.ledger,
-            RefresherWorld(self.publisher, self.generations, self.clock, self.waits),
+            RefresherWorld(
+                self.publisher,
+                self.generations,
+                self.clock,
+                self.waits,
+                inherits=NothingFound(),
+                leads=AlwaysLeads(),
+            ),
         )
         self._stopping = asyncio.Event()
 

@@ -22,7 +22,7 @@ def test_the_latest_value_of_each_key_is_taken_once() -> None:
     feed = Feed("$KV.b.")
     for message in (delivery(1, "a", b"1", 2), delivery(2, "b", b"2", 1), delivery(3, "a", b"3")):
         feed.receive(message)
-    assert feed.take() == [Entry("a", b"3"), Entry("b", b"2")]
+    assert feed.take() == [Entry("a", b"3", 103), Entry("b", b"2", 102)]
     assert feed.take() == []
     assert feed.caught_up
 
@@ -39,7 +39,7 @@ def test_it_is_caught_up_only_once_nothing_is_pending() -> None:
 def test_the_newer_form_of_the_servers_counters_is_read_too() -> None:
     feed = Feed("$KV.b.")
     feed.receive(Message("$KV.b.a", "$JS.ACK.hub.hash.KV_b.name.1.7.1.1700000000.0.random", b"v", {}, ""))
-    assert feed.take() == [Entry("a", b"v")]
+    assert feed.take() == [Entry("a", b"v", 7)]
     assert feed.caught_up
 
 

@@ -10,6 +10,7 @@ import structlog
 from ulid import ULID
 
 from vreg_shared.clock import Clock
+from vreg_shared.pace import Pace, Paces
 from vreg_shared.secret import Secret
 from vreg_token_broker.exchange import Exchange, ExchangeOrder, Issued, Outcome, Refused, Unavailable
 from vreg_token_broker.journal import AuditUnavailableError
@@ -36,6 +37,14 @@ class Records(Protocol):
         ...
 
 
+class Leads(Protocol):
+    """Whether this broker is the active one."""
+
+    async def wait_turn(self) -> None:
+        """Return once an exchange may be made."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class Flight:
     """What is known of an exchange before it starts; `trigger` says what it was made for."""
@@ -46,15 +55,20 @@ class Flight:
     order: ExchangeOrder
     trigger: str
 
+    def pace(self) -> Pace | None:
+        """How fast the cloud lets such exchanges be started."""
+        return self.order.kind.pace(self.order.host)
+
 
 class Flights:
     """Makes exchanges, `at_once` at a time. `group` owns what outlives a caller."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - four collaborators and two limits
         self,
         ledger: Records,
         clock: Clock,
         group: asyncio.TaskGroup,
+        leads: Leads,
         *,
         at_once: int = AT_ONCE,
         deadline: float = EXCHANGE_SECONDS,
@@ -62,6 +76,8 @@ class Flights:
         self._ledger = ledger
         self._clock = clock
         self._group = group
+        self._leads = leads
+        self._paces = Paces()
         self._slots = asyncio.Semaphore(at_once)
         self._deadline = deadline
         self._under_way: set[asyncio.Task[Any]] = set()
@@ -99,6 +115,8 @@ class Flights:
         return refused
 
     async def _fly(self, flight: Flight) -> Outcome:
+        await self._leads.wait_turn()
+        await asyncio.sleep(self._paces.delay(flight.pace(), self._clock.monotonic()))
         await self._slots.acquire()
         began = self._clock.monotonic()
         facts = _facts(flight.plan, flight.trigger) | {

@@ -71,7 +71,8 @@ class Told:
 class Keeper:
     """Owns one scope's lease. `run` makes every exchange; other methods only change what it does next."""
 
-    def __init__(self, plan: Plan, climb: Climb, world: KeeperWorld) -> None:
+    def __init__(self, plan: Plan, climb: Climb, world: KeeperWorld, inherited: Lease | None = None) -> None:
+        """`inherited` is a lease that another broker got with the plan's proof; its secret is not known."""
         self.plan = plan
         self.lease: Lease | None = None
         self._climb = climb
@@ -93,6 +94,9 @@ class Keeper:
         self._forced_gap = 0.0
         self._wake = asyncio.Event()
         self._settled = asyncio.Event()
+        self._is_inherited = inherited is not None
+        if inherited is not None:
+            self._inherit(inherited)
 
     async def run(self) -> None:
         """Exchange whenever it is due, for ever."""
@@ -112,7 +116,9 @@ class Keeper:
             self._plan_attempt(self._clock.monotonic(), CHANGED)
         if self.lease is not None:
             bound = self._bound(self.lease)
-            if bound != self.lease:
+            if bound != self.lease and self._is_inherited:
+                self._plan_attempt(self._clock.monotonic(), CHANGED)  # it cannot be sealed anew
+            elif bound != self.lease:
                 self._adopt(replace(bound, generation=self._next_generation()))
 
     async def ask(self, refused: Generation | None, host: str) -> Told:
@@ -139,6 +145,14 @@ class Keeper:
             return Told(self.lease.generation if self.lease is not None else None)
         why = self._failure or Unavailable("superseded", "the identity changed meanwhile")
         return Told(failure=why, retry_after=self._seconds_left(self._clock.monotonic()))
+
+    def _inherit(self, lease: Lease) -> None:
+        """Go on where another broker left off."""
+        self.lease, self._minted, self._proved_by = lease, lease.generation, self.plan.proof
+        self._due, self._trigger = None, SCHEDULED
+        if lease.refresh_at is not None:
+            wait = (lease.refresh_at - self._clock.now()).total_seconds()
+            self._due = self._clock.monotonic() + max(wait, 0.0)
 
     def _bound(self, lease: Lease) -> Lease:
         """Return the lease bound to where the plan wants it: no further than its identity's proof permits."""
@@ -218,13 +232,14 @@ class Keeper:
     def _issued(self, plan: Plan, issued: Issued, trigger: str) -> None:
         self._failures, self._failure = 0, None
         self._failed_at.clear()
-        if trigger == FORCED and self.lease is not None and self.lease.credential == issued.credential:
-            self._unchanged(self.lease)
+        known = None if self._is_inherited else self.lease
+        if trigger == FORCED and known is not None and known.credential == issued.credential:
+            self._unchanged(known)
             return
         life = None if issued.not_after is None else issued.not_after - issued.issued_at
         wait = None if life is None else schedule.refresh_after(plan.scope, life)
         generation = self._next_generation()
-        self._minted, self._proved_by = generation, plan.proof
+        self._minted, self._proved_by, self._is_inherited = generation, plan.proof, False
         self._plan_attempt(
             None if wait is None else self._clock.monotonic() + wait.total_seconds(), SCHEDULED
         )
@@ -234,6 +249,7 @@ class Keeper:
                 identity_id=plan.identity.id,
                 hosts=self.plan.hosts,
                 repositories=self.plan.repositories,
+                proof=plan.proof_digest,
                 generation=generation,
                 issued_at=issued.issued_at,
                 refresh_at=None if wait is None else issued.issued_at + wait,

@@ -1,5 +1,6 @@
 """Which upstreams share which lease: a pure book of identities and upstreams, read as one plan a scope."""
 
+import hashlib
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
@@ -8,6 +9,7 @@ from urllib.parse import urlsplit
 from pydantic import ValidationError
 
 from vreg_shared.auth_method import UsableFor
+from vreg_shared.canonical import canonical_json
 from vreg_shared.catalogue import Catalogue, UnknownKindError, UnknownMethodError
 from vreg_shared.messages.identity import IdentityRecord
 from vreg_shared.messages.upstream import UpstreamRecord
@@ -48,6 +50,11 @@ class Plan:
             identity.sealed_secrets,
             identity.credential_version,
         )
+
+    @property
+    def proof_digest(self) -> str:
+        """The proof in few characters, to compare with a lease's."""
+        return hashlib.sha256(canonical_json({"proof": list(self.proof)})).hexdigest()
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,13 +24,27 @@ class Puts(Protocol):
         ...
 
 
-class LeasePublisher:
-    """Keeps the latest record of every scope, and sees to it that the bus holds it."""
+class Leads(Protocol):
+    """Whether this broker is the active one."""
 
-    def __init__(self, bus: Puts, signing_key: SigningKey, proxies: SealingPublicKey) -> None:
+    @property
+    def is_leading(self) -> bool:
+        """Whether leases may be published now."""
+        ...
+
+
+class LeasePublisher:
+    """Keeps the latest record of every scope, whoever wrote it, and sees to it that the bus holds it.
+
+    Only the leader puts anything there: another's records are newer than what it has not yet published.
+    """
+
+    def __init__(self, bus: Puts, signing_key: SigningKey, proxies: SealingPublicKey, leads: Leads) -> None:
         self._bus = bus
         self._signing_key = signing_key
         self._proxies = proxies
+        self._leads = leads
+        self._versions: dict[str, int] = {}
         self._latest: dict[str, bytes] = {}
         self._waiting: dict[str, None] = {}
         self._wake = asyncio.Event()
@@ -47,6 +61,12 @@ class LeasePublisher:
     def withdraw_key(self, key: str, instant_ms: int) -> None:
         """Have the lease below a key deleted by a tombstone."""
         self._offer(SignedRecord(key, instant_ms, deleted=True, body=""))
+
+    def found(self, key: str, version: int, raw: bytes) -> None:
+        """Take note of a record that is on the bus; a newer one replaces what waits to be published."""
+        if version > self._versions.get(key, 0):
+            self._versions[key], self._latest[key] = version, raw
+            self._waiting.pop(key, None)
 
     def repeat(self, scope: str) -> None:
         """Put the latest record of a scope on the bus again."""
@@ -70,6 +90,8 @@ class LeasePublisher:
 
     async def _drain(self) -> bool:
         while self._waiting:
+            if not self._leads.is_leading:
+                return False
             key = next(iter(self._waiting))
             del self._waiting[key]
             try:
@@ -83,6 +105,7 @@ class LeasePublisher:
         return True
 
     def _offer(self, record: SignedRecord) -> None:
+        self._versions[record.key] = record.version
         self._latest[record.key] = encode(record, self._signing_key, BUCKET)
         self._waiting[record.key] = None
         self._wake.set()

@@ -1,16 +1,18 @@
 """What the broker hears on the bus: upstreams and identities for the book, and leases handed out before."""
 
+from datetime import datetime
 from typing import Protocol, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
-from vreg_shared.lease import Generation, InvalidGenerationError
+from vreg_shared.lease import Generation, InvalidGenerationError, Lease, RegistryCredential
 from vreg_shared.messages.identity import IdentityRecord
-from vreg_shared.messages.lease import LeaseRecord
+from vreg_shared.messages.lease import LeaseRecord, key_of
 from vreg_shared.messages.record import RecordRejectedError, SignedRecord
 from vreg_shared.messages.upstream import UpstreamRecord
+from vreg_shared.secret import Secret
 from vreg_token_broker.generations import Generations
-from vreg_token_broker.lease_book import LeaseBook
+from vreg_token_broker.lease_book import LeaseBook, Plan
 
 BodyT = TypeVar("BodyT", bound=BaseModel)
 
@@ -23,8 +25,12 @@ class Hears(Protocol):
         ...
 
 
-class Withdraws(Protocol):
-    """Who can take a lease back by its key."""
+class Publishes(Protocol):
+    """Who keeps the records of leases."""
+
+    def found(self, key: str, version: int, raw: bytes) -> None:
+        """Take note of a record that is on the bus."""
+        ...
 
     def withdraw_key(self, key: str, instant_ms: int) -> None:
         """Have the lease below a key deleted."""
@@ -67,28 +73,55 @@ class BookKeeping:
 
 
 class FoundLeases:
-    """Learns from our own bucket where generations stand; takes back what a deleted identity got."""
+    """Learns from the brokers' own bucket what was handed out: where generations stand, and what still holds.
 
-    def __init__(self, generations: Generations, publisher: Withdraws) -> None:
+    `sealed_for` is the proxies' key as leases name it. What a deleted identity got is taken back.
+    """
+
+    def __init__(self, generations: Generations, publisher: Publishes, sealed_for: str) -> None:
         self._generations = generations
         self._publisher = publisher
+        self._sealed_for = sealed_for
         self._owners: dict[str, str] = {}
+        self._leases: dict[str, LeaseRecord] = {}
         self._deleted: set[str] = set()
 
-    async def lease(self, record: SignedRecord, _raw: bytes) -> None:
+    async def lease(self, record: SignedRecord, raw: bytes) -> None:
         """Take note of a lease that a broker signed; raise RecordRejectedError."""
         self._generations.found_instant(record.version)
+        self._publisher.found(record.key, record.version, raw)
         if record.deleted:
             self._owners.pop(record.key, None)
+            self._leases.pop(record.key, None)
             return
         lease = _body(LeaseRecord, record)
         try:
             self._generations.found(lease.scope, Generation.parse(lease.generation))
         except InvalidGenerationError as error:
             raise RecordRejectedError(str(error)) from error
-        self._owners[record.key] = lease.identity_id
+        self._owners[record.key], self._leases[record.key] = lease.identity_id, lease
         if lease.identity_id in self._deleted:
             self._withdraw(record.key)
+
+    def inheritable(self, plan: Plan, now: datetime) -> Lease | None:
+        """Return the lease that is out, without its secret, if an exchange would bring the same."""
+        record = self._leases.get(key_of(plan.scope))
+        if record is None or (record.proof, record.sealed_for) != (plan.proof_digest, self._sealed_for):
+            return None
+        lease = Lease(
+            scope=record.scope,
+            identity_id=record.identity_id,
+            hosts=record.hosts,
+            generation=Generation.parse(record.generation),
+            issued_at=record.issued_at,
+            refresh_at=record.refresh_at,
+            not_after=record.not_after,
+            credential=RegistryCredential("", Secret(""), record.presentation),
+            repositories=record.repositories,
+            proof=record.proof,
+        )
+        bounds = (lease.hosts, lease.repositories)
+        return lease if bounds == (plan.hosts, plan.repositories) and lease.is_usable(now) else None
 
     def identity_deleted(self, identity_id: str) -> None:
         """Take back every lease found that was got with it, by whichever broker."""

@@ -3,12 +3,13 @@
 import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any, Final, Protocol
 
 import structlog
 
 from vreg_shared.catalogue import Catalogue
-from vreg_shared.lease import Generation
+from vreg_shared.lease import Generation, Lease
 from vreg_shared.messages.upstream import UpstreamRecord
 from vreg_token_broker.exchange import Exchange, Outcome, Refused, Unavailable
 from vreg_token_broker.flights import Flight, Flights, Records
@@ -33,11 +34,29 @@ class Withdraws(Publishes, Protocol):
         ...
 
 
+class Inherits(Protocol):
+    """What is known of leases that are out already."""
+
+    def inheritable(self, plan: Plan, now: datetime) -> Lease | None:
+        """Return the lease that an exchange for this plan would only repeat."""
+        ...
+
+
+class Leads(Protocol):
+    """Whether this broker is the active one."""
+
+    async def wait_turn(self) -> None:
+        """Return once an exchange may be made."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class RefresherWorld(KeeperWorld):
-    """The same, with a publisher that can take leases back."""
+    """The same, with a publisher that can take leases back, and what other brokers do."""
 
     publisher: Withdraws
+    inherits: Inherits
+    leads: Leads
 
 
 class Exchanges:
@@ -79,9 +98,15 @@ class Refresher:
         self._changed.set()
 
     async def run(self, stopping: asyncio.Event) -> None:
-        """Keep leases until told to stop; then let exchanges under way end: a cloud takes nothing back."""
+        """Keep leases until told to stop; then let exchanges under way end: a cloud takes nothing back.
+
+        It may be run again, and begins with what is out by then.
+        """
+        self._keepers.clear()
+        self._tasks.clear()
+        self._changed.set()
         async with asyncio.TaskGroup() as flying:
-            self._flights = Flights(self._ledger, self._world.clock, flying)
+            self._flights = Flights(self._ledger, self._world.clock, flying, self._world.leads)
             async with asyncio.TaskGroup() as group:
                 self._group = group
                 reconciling = group.create_task(self._reconcile_for_ever())
@@ -151,7 +176,8 @@ class Refresher:
         self._note_refusals()
 
     def _keep(self, plan: Plan) -> None:
-        keeper = Keeper(plan, self._climb, self._world)
+        inherited = self._world.inherits.inheritable(plan, self._world.clock.now())
+        keeper = Keeper(plan, self._climb, self._world, inherited)
         self._keepers[plan.scope] = keeper
         self._tasks[plan.scope] = self._owner().create_task(keeper.run(), name=f"keeper {plan.scope}")
 

@@ -1,11 +1,18 @@
 """The token-broker's settings, read once from the environment."""
 
+import platform
+import re
 from pathlib import Path
 from typing import Annotated
 
 from pydantic import Field
 
 from vreg_shared.settings import ServiceSettings
+
+
+def _name_of_this_machine() -> str:
+    name = re.sub(r"[^a-z0-9]+", "-", platform.node().lower()).strip("-")
+    return name[:63].strip("-") or "broker"
 
 
 class BrokerSettings(ServiceSettings):
@@ -19,5 +26,6 @@ class BrokerSettings(ServiceSettings):
         Field(
             description="Name of this broker in leases and audit events: lower case, digits and hyphens.",
             pattern=r"^[a-z0-9][a-z0-9-]{0,62}$",
+            default_factory=_name_of_this_machine,
         ),
-    ] = "broker"
+    ]

@@ -2,10 +2,11 @@
 
 import asyncio
 import os
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Final
+from functools import partial
+from typing import Any, Final
 
 import structlog
 
@@ -25,7 +26,11 @@ from vreg_token_broker.audit_publisher import AuditPublisher, Cursor
 from vreg_token_broker.exchange import ExchangeWorld
 from vreg_token_broker.exchanges import find_exchanges
 from vreg_token_broker.generations import Generations
+from vreg_token_broker.holder import holder_of
 from vreg_token_broker.journal import Journal
+from vreg_token_broker.leadership import BUCKET as LEADER_BUCKET
+from vreg_token_broker.leadership import KEY as LEADER_KEY
+from vreg_token_broker.leadership import Candidate, Leadership
 from vreg_token_broker.lease_book import LeaseBook
 from vreg_token_broker.lease_publisher import LeasePublisher
 from vreg_token_broker.ledger import Ledger
@@ -100,12 +105,18 @@ async def serve(
     environment = dict(os.environ) if grants.ambient_methods else {}
     world = ExchangeWorld(clock, egress, str(trust_file), environment=environment)
     generations = Generations(settings.broker_id, clock)
-    publisher = LeasePublisher(bus, keys.signing, keys.proxies)
+    candidate = Candidate(settings.broker_id, holder_of(settings.broker_state))
+    leadership = Leadership(bus, keys.signing, candidate, clock)
+    publisher = LeasePublisher(bus, keys.signing, keys.proxies, leadership)
     book, orders = LeaseBook(catalogue()), Orders(catalogue(), keys.sealing, clock, grants)
     exchanges = Exchanges(catalogue(), orders, find_exchanges(catalogue(), world))
-    keeping_world = RefresherWorld(publisher, generations, clock, EventWaits())
-    refresher = Refresher(book, exchanges, ledger, keeping_world)
-    found = FoundLeases(generations, publisher)
+    found = FoundLeases(generations, publisher, keys.proxies.key_id.hex())
+    refresher = Refresher(
+        book,
+        exchanges,
+        ledger,
+        RefresherWorld(publisher, generations, clock, EventWaits(), inherits=found, leads=leadership),
+    )
     keeping = BookKeeping(book, refresher, found)
     audit = AuditPublisher(ledger, bus, Cursor(settings.broker_state / "published.json"))
     bus.on_connected(publisher.repeat_all)
@@ -131,30 +142,61 @@ async def serve(
             group.create_task(publisher.run()),
             group.create_task(audit.run()),
             *(group.create_task(_persist(follower.run)) for follower in (leases, *from_api)),
-            group.create_task(
-                _persist(lambda: bus.respond(refresh.SUBJECT, requests.answer, QUEUE, deadline=10.0))
-            ),
+            group.create_task(_persist(lambda: bus.follow(LEADER_BUCKET, LEADER_KEY, leadership.heard))),
         ]
-        await _refresh(refresher, leases, bus, stopping)
+        standing = group.create_task(leadership.run())
+        answering = partial(bus.respond, refresh.SUBJECT, requests.answer, QUEUE, deadline=10.0)
+        await _lead_in_turn(leadership, Term(refresher, leases, answering), stopping)
+        standing.cancel()
+        await leadership.resign()
         for task in serving:
             task.cancel()
     await ledger.close()
     _log.info("broker_stopped")
 
 
-async def _refresh(refresher: Refresher, leases: RecordFollower, bus: Bus, stopping: asyncio.Event) -> None:
-    """Run the refresher once it is known what was handed out before, or that this cannot be known now."""
+@dataclass(frozen=True, slots=True)
+class Term:
+    """What a broker does while it leads, and at no other time."""
+
+    refresher: Refresher
+    leases: RecordFollower
+    answering: Callable[[], Awaitable[None]]
+
+    async def serve(self, ended: asyncio.Event) -> None:
+        """Answer proxies and keep leases fresh until told to end."""
+        async with asyncio.TaskGroup() as group:
+            answering = group.create_task(_persist(self.answering))
+            await _first_of(_look(self.leases), ended.wait())
+            await self.refresher.run(ended)
+            answering.cancel()
+
+
+async def _lead_in_turn(leadership: Leadership, term: Term, stopping: asyncio.Event) -> None:
+    """Serve whenever this broker is the one that leads, until told to stop."""
+    while True:
+        await _first_of(leadership.wait_elected(), stopping.wait())
+        if stopping.is_set():
+            return
+        ended = asyncio.Event()
+        async with asyncio.TaskGroup() as group:
+            serving = group.create_task(term.serve(ended))
+            await _first_of(leadership.wait_deposed(), stopping.wait())
+            ended.set()
+            await serving
+
+
+async def _first_of(*waits: Coroutine[Any, Any, object]) -> None:
+    """Return when one of these has ended, without the others."""
     async with asyncio.TaskGroup() as group:
-        looking = group.create_task(_look(leases, bus))
-        stopped = group.create_task(stopping.wait())
-        await asyncio.wait({looking, stopped}, return_when=asyncio.FIRST_COMPLETED)
-        looking.cancel()
-        stopped.cancel()
-    await refresher.run(stopping)
+        waiting = {group.create_task(wait) for wait in waits}
+        await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+        for task in waiting:
+            task.cancel()
 
 
-async def _look(leases: RecordFollower, bus: Bus) -> None:
-    await bus.wait_connected()  # without a bus there is nothing to exchange for either
+async def _look(leases: RecordFollower) -> None:
+    """Return once it is known what was handed out before, or that this cannot be known now."""
     try:
         async with asyncio.timeout(FOUND_SECONDS):
             await leases.wait_synced()

@@ -2,6 +2,7 @@
 
 from vreg_shared.bus.bus import Bus
 from vreg_shared.bus.errors import (
+    BusConflictError,
     BusError,
     BusPermissionError,
     BusRefusedError,
@@ -13,6 +14,7 @@ from vreg_shared.bus.follow import Entry
 
 __all__ = [
     "Bus",
+    "BusConflictError",
     "BusError",
     "BusPermissionError",
     "BusRefusedError",

@@ -104,6 +104,19 @@ class Bus:
             jetstream.value_subject(bucket, key), value, message_id=secrets.token_hex(16), deadline=deadline
         )
 
+    async def claim(self, bucket: str, key: str, value: bytes, *, revision: int, seconds: int) -> int:
+        """Store a value that ends after `seconds`, if the key's latest is still `revision` (0: none).
+
+        Returns the new revision. It is tried once: after a BusUnavailableError nobody knows whether it was
+        stored. Raises BusConflictError if somebody else was first.
+        """
+        subject = jetstream.value_subject(bucket, key)
+        try:
+            async with asyncio.timeout(_PUBLISH_SECONDS):
+                return await jetstream.claim(await self._current(), subject, value, revision, seconds)
+        except TimeoutError:
+            raise BusUnavailableError(f"{subject} was not answered within {_PUBLISH_SECONDS:g} s") from None
+
     async def publish(
         self, subject: str, payload: bytes, *, message_id: str, deadline: float = _PUBLISH_SECONDS
     ) -> None:

@@ -5,6 +5,7 @@ BusError
         NoResponderError     nobody serves this subject now
     BusPermissionError       the server's configuration does not let this service do that
     BusRefusedError          the server said no, and would again: too large, full, malformed
+    BusConflictError         somebody else has written the key since
     RequestFailedError       the responder answered that it failed
 """
 
@@ -29,6 +30,10 @@ class BusPermissionError(BusError):
 
 class BusRefusedError(BusError):
     """The server understood and refused: the text says which limit or rule."""
+
+
+class BusConflictError(BusError):
+    """The key's latest value is not the one that was to be replaced: read it and decide anew."""
 
 
 class RequestFailedError(BusError):

@@ -18,10 +18,14 @@ _OLD_ACK_TOKENS: Final = 9
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """The latest value of a key. There is none for a deletion: absence never deletes."""
+    """The latest value of a key. There is none for a deletion: absence never deletes.
+
+    `revision` is the bus's own number for it. It says nothing of age, only which value `claim` replaces.
+    """
 
     key: str
     value: bytes
+    revision: int = 0
 
 
 class FeedBrokenError(BusUnavailableError):
@@ -39,7 +43,7 @@ class Feed:
         self.caught_up = False
         self.wake = asyncio.Event()
         self._prefix = prefix
-        self._latest: dict[str, bytes] = {}
+        self._latest: dict[str, Entry] = {}
         self._delivered = 0
         self._broken = ""
 
@@ -48,7 +52,7 @@ class Feed:
         self.wake.set()
         if message.status:
             return self._receive_control(message)
-        delivered, pending = _position(message.reply)
+        revision, delivered, pending = _position(message.reply)
         if delivered != self._delivered + 1:
             self.fail(f"delivery {delivered} came after {self._delivered}")
             return ""
@@ -56,7 +60,8 @@ class Feed:
         self.caught_up = self.caught_up or pending == 0
         value = value_of(message)
         if value is not None:
-            self._latest[message.subject.removeprefix(self._prefix)] = value
+            key = message.subject.removeprefix(self._prefix)
+            self._latest[key] = Entry(key, value, revision)
         return ""
 
     def _receive_control(self, message: Message) -> str:
@@ -77,7 +82,7 @@ class Feed:
         if self._broken:
             raise FeedBrokenError(self._broken)
         taken, self._latest = self._latest, {}
-        return [Entry(key, value) for key, value in taken.items()]
+        return list(taken.values())
 
 
 async def follow_once(
@@ -126,12 +131,15 @@ async def _wait(feed: Feed) -> None:
         raise FeedBrokenError(f"the server was silent for {_SILENCE_SECONDS:g} s") from None
 
 
-def _position(reply: str) -> tuple[int, int]:
-    """Return the delivery's number and how many are pending: `$JS.ACK.….<n>.<time>.<pending>[.<random>]`."""
+def _position(reply: str) -> tuple[int, int, int]:
+    """Return the value's revision, the delivery's number, and how many are pending.
+
+    They stand in `$JS.ACK.….<revision>.<number>.<time>.<pending>[.<random>]`.
+    """
     tokens = reply.split(".")
     if len(tokens) > _OLD_ACK_TOKENS:
         tokens = [*tokens[:2], *tokens[4:11]]
     try:
-        return int(tokens[6]), int(tokens[8])
+        return int(tokens[5]), int(tokens[6]), int(tokens[8])
     except (IndexError, ValueError):
-        return -1, -1
+        return -1, -1, -1

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from vreg_shared.bus.errors import BusRefusedError, BusUnavailableError
+from vreg_shared.bus.errors import BusConflictError, BusRefusedError, BusUnavailableError
 from vreg_shared.bus.session import Message, Session
 
 HEARTBEAT_SECONDS: Final = 0.5
@@ -19,6 +19,7 @@ _CALL_SECONDS: Final = 2.0
 _INACTIVE_SECONDS: Final = 5.0
 _NANOSECONDS: Final = 1_000_000_000
 _FIRST_SERVER_FAULT: Final = 500
+_WRONG_LAST_SEQUENCE: Final = 10071
 _KEY: Final = re.compile(r"[A-Za-z0-9_=/-]+(?:\.[A-Za-z0-9_=/-]+)*")
 
 
@@ -38,6 +39,16 @@ async def publish(session: Session, subject: str, payload: bytes, message_id: st
     headers = {"Nats-Msg-Id": message_id}
     answer = await session.call(subject, payload, deadline=_CALL_SECONDS, headers=headers)
     _parsed(answer, subject)
+
+
+async def claim(session: Session, subject: str, payload: bytes, revision: int, seconds: int) -> int:
+    """Store a value for some seconds, if the latest of its subject is still `revision` (0: there is none).
+
+    Returns the new revision; raises BusConflictError.
+    """
+    headers = {"Nats-Expected-Last-Subject-Sequence": str(revision), "Nats-TTL": f"{seconds}s"}
+    answer = await session.call(subject, payload, deadline=_CALL_SECONDS, headers=headers)
+    return int(_parsed(answer, subject)["seq"])
 
 
 def value_of(message: Message) -> bytes | None:
@@ -106,6 +117,8 @@ def _parsed(answer: Message, subject: str) -> Mapping[str, Any]:
         raise BusRefusedError(f"{subject}: the server's answer is not JSON") from malformed
     if not error:
         return dict(parsed)
+    if error.get("err_code") == _WRONG_LAST_SEQUENCE:
+        raise BusConflictError(f"{subject}: {error.get('description', 'changed meanwhile')}")
     code, reason = int(error.get("code", 0)), f"{subject}: {error.get('description', 'refused')}"
     if code == 404:  # noqa: PLR2004 - as in HTTP
         raise MissingStreamError(reason)

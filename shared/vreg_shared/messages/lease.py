@@ -34,6 +34,9 @@ class LeaseRecord(BaseModel):
     presentation: Presentation
     sealed: str
     repositories: tuple[str, ...] = ()
+    proof: str = ""
+    sealed_for: str = ""
+    """Which key of the proxies opens it."""
 
     def seal_context(self) -> dict[str, Any]:
         """Return the context the credential was sealed in: everything in clear."""
@@ -58,6 +61,8 @@ def seal_lease(lease: Lease, to: SealingPublicKey) -> LeaseRecord:
         presentation=lease.credential.presentation,
         sealed="",
         repositories=lease.repositories,
+        proof=lease.proof,
+        sealed_for=to.key_id.hex(),
     )
     credential = {"username": lease.credential.username, "secret": lease.credential.secret.reveal()}
     sealed = seal(Secret(json.dumps(credential)), to, record.seal_context())
@@ -83,4 +88,5 @@ def open_lease(record: LeaseRecord, with_: SealingKey) -> Lease:
         not_after=record.not_after,
         credential=credential,
         repositories=record.repositories,
+        proof=record.proof,
     )

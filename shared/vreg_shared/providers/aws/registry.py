@@ -6,6 +6,7 @@ Source: live answers quoted in public issues (flipt#3043, containers-roadmap#129
 
 from typing import Final
 
+from vreg_shared.pace import Pace
 from vreg_shared.provider import Answer, Presentation, RegistryKind, RejectionRule
 from vreg_shared.providers.aws.hosts import EcrHost, is_ecr_host
 
@@ -45,6 +46,15 @@ def storage_names(host: str) -> tuple[str, ...]:
     )
 
 
+def pace(host: str) -> Pace:
+    """ECR counts token calls by account and region; by region alone is stricter, and needs no account.
+
+    Source: https://docs.aws.amazon.com/AmazonECR/latest/userguide/common-errors.html
+    """
+    place = EcrHost.parse(host)
+    return Pace(f"aws/{place.partition.name}/{place.region}", 20)
+
+
 ECR: Final = RegistryKind(
     name="ecr",
     title="Amazon ECR (private)",
@@ -56,5 +66,6 @@ ECR: Final = RegistryKind(
     lease_scope=lease_scope,
     rejections=REJECTIONS,
     may_be_private=True,
+    pace=pace,
     storage_names=storage_names,
 )
