@@ -13,7 +13,7 @@ PYTHON ?= $(shell for each in python3.11 python3 python3.12 python3.13 python3.1
 	&& echo $$each && break; done)
 UV := $(VENV)/uv
 
-.PHONY: help install up demo test check format docs bench lock clean tools
+.PHONY: help install up demo test check format docs endurance bench lock clean tools
 
 help: ## Show this list.
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | \
@@ -43,6 +43,9 @@ format: install ## Format the code and mend what can be mended.
 
 docs: install ## Write docs/providers from the providers' declarations and guides.
 	@$(BIN)/python docs/generate.py
+
+endurance: install tools ## Pull through twenty ends of every cloud's tokens, with two brokers; takes minutes.
+	@exec $(BIN)/python -m tests.endurance
 
 bench: install tools ## Measure against docker-registry and nginx; prints ratios.
 	@exec $(BIN)/python -m tests.bench

@@ -3,7 +3,20 @@ import subprocess
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
-TARGETS = ("help", "install", "up", "demo", "test", "check", "format", "docs", "bench", "lock", "clean")
+TARGETS = (
+    "help",
+    "install",
+    "up",
+    "demo",
+    "test",
+    "check",
+    "format",
+    "docs",
+    "endurance",
+    "bench",
+    "lock",
+    "clean",
+)
 
 
 def test_make_alone_lists_every_target_with_its_meaning() -> None:

@@ -58,6 +58,10 @@ class Stage(Protocol):
         """Let registry credentials given out from now on live so long, where the cloud ends them at all."""
         ...
 
+    def granted(self) -> int:
+        """Return how many registry credentials the cloud has given out so far, by its own count."""
+        ...
+
     def end_credentials(self) -> None:
         """Let every registry credential given out so far be dead now."""
         ...

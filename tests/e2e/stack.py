@@ -1,6 +1,7 @@
 """A whole vreg on this machine: `vreg up` in a folder of its own, and an administrator who drives its API."""
 
 import asyncio
+import json
 import os
 import re
 import signal
@@ -14,6 +15,10 @@ import httpx
 
 from tests.support.ports import free_ports
 from tests.support.wait import eventually
+from vreg_cli.environment import Addresses, service_environment
+from vreg_cli.home import Home
+from vreg_shared.key_files import Service
+from vreg_shared.settings import Listen
 
 _TOKEN = re.compile(r"vreg_[0-9A-Z]{26}_[A-Za-z0-9_-]{43}")
 _START_SECONDS = 60.0
@@ -121,6 +126,39 @@ class Stack:
             raise StackFailedError(f"{noun}: {answer.status_code} {answer.text[:1000]}")
         created: dict[str, Any] = answer.json()
         return created
+
+    @asynccontextmanager
+    async def another_broker(self, name: str) -> AsyncIterator[asyncio.subprocess.Process]:
+        """Run one more token-broker beside the one of `vreg up`, with the same keys and a state of its own."""
+        addresses = Addresses(
+            *(Listen(f"127.0.0.1:{port}") for port in (self.proxy_port, self.api_port, self.nats_port))
+        )
+        environment = service_environment(
+            Service.TOKEN_BROKER, Home(self.home), addresses, self._workers, self._environment
+        )
+        environment |= {"VREG_BROKER_ID": name, "VREG_BROKER_STATE": str(self.broker_state(name))}
+        log = self.home.with_name(f"{name}.log")
+        with log.open("ab") as output:
+            running = await asyncio.create_subprocess_exec(
+                *(sys.executable, "-m", "vreg_token_broker"), stdout=output, stderr=output, env=environment
+            )
+        try:
+            yield running
+        finally:
+            if running.returncode is None:
+                running.terminate()
+            async with asyncio.timeout(_STOP_SECONDS):
+                await running.wait()
+
+    def broker_state(self, name: str = "") -> Path:
+        """Return the state folder of `vreg up`'s own broker, or of another by its name."""
+        return self.home.with_name(name) if name else Home(self.home).broker_state
+
+    def journalled(self, *names: str) -> list[dict[str, Any]]:
+        """Return every event in the journals of our own broker and of these others."""
+        folders = [self.broker_state(name) / "journal" for name in ("", *names)]
+        files = [file for folder in folders for file in sorted(folder.glob("journal-*.ndjson"))]
+        return [json.loads(line) for file in files for line in file.read_text().splitlines()]
 
     def services(self) -> dict[str, list[int]]:
         """Return the process ids of each service, its workers included, by the module it runs."""

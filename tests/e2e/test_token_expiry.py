@@ -2,7 +2,6 @@
 
 import asyncio
 import itertools
-import json
 from collections import Counter
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -79,14 +78,10 @@ async def test_two_hundred_pulls_across_ten_expiries_cost_ten_exchanges_and_fail
 
 def made(stage: Scene) -> list[dict[str, Any]]:
     """Return what is on record of every exchange that AWS granted."""
-    outcomes = [event["data"] for event in journalled(stage) if event["type"] == "vreg.exchange.outcome"]
+    outcomes = [
+        event["data"] for event in stage.stack.journalled() if event["type"] == "vreg.exchange.outcome"
+    ]
     return [data for data in outcomes if data["outcome"] == "issued" and data["method"].startswith("aws.")]
-
-
-def journalled(stage: Scene) -> list[dict[str, Any]]:
-    """Return every event in the broker's journal."""
-    files = sorted((stage.stack.home / "token-broker" / "journal").glob("journal-*.ndjson"))
-    return [json.loads(line) for file in files for line in file.read_text().splitlines()]
 
 
 def exchange_times(stage: Scene) -> dict[tuple[str, str], list[float]]:

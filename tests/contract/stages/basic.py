@@ -33,9 +33,20 @@ class BasicStage:
             digest=repository.push(make_image(name), "1"),
         )
 
+    def push(self, prepared: Prepared, seed: str, tag: str) -> str:
+        login = cast("Password", prepared.method).username
+        repository = self._clouds.hub_repository(
+            QUAY.host, prepared.repository, is_public=False, readers=(login,)
+        )
+        return repository.push(make_image(seed), tag)
+
     def set_life(self, seconds: float) -> None:
         """Passwords do not end by themselves; what is got for them does."""
         self._clouds.hub.set_token_life(seconds)
+
+    def granted(self) -> int:
+        """Return 0: a password is given out by a person."""
+        return 0
 
     def end_credentials(self) -> None:
         self._clouds.hub.expire_tokens()

@@ -42,6 +42,9 @@ class ToyStage:
     def set_life(self, seconds: float) -> None:
         self._control.set_life(seconds)
 
+    def granted(self) -> int:
+        return self._clouds.log.count(service="toy-iam", status="200")
+
     def end_credentials(self) -> None:
         self._control.end_tokens()
 
