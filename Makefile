@@ -17,7 +17,7 @@ UV := $(VENV)/uv
 
 help: ## Show this list.
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | \
-	while IFS=$$'\t' read -r target meaning; do printf '  make %-8s %s\n' "$$target" "$$meaning"; done
+	while IFS=$$'\t' read -r target meaning; do printf '  make %-9s %s\n' "$$target" "$$meaning"; done
 
 install: $(VENV)/.installed ## Install vreg and its tools into .venv, exactly as locked; instant when nothing changed.
 	@:

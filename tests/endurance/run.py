@@ -1,4 +1,4 @@
-"""Pulls of images that nobody has, through token after token; and what the clouds and the journals say of it."""
+"""Pulls of images that nobody has, through token after token; and what clouds and journals say of it."""
 
 import asyncio
 import itertools
