@@ -1,14 +1,15 @@
 """What each process gets to see of our environment: an allow-list, and of the settings only its own."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Final
 
 from pydantic import AliasChoices
+from pydantic_settings import BaseSettings
 
 from vreg_cli.home import Home
 from vreg_shared.key_files import Service
-from vreg_shared.settings import Listen, ServiceSettings
+from vreg_shared.settings import GrantSettings, Listen, ServiceSettings
 
 _SYSTEM: Final = ("PATH", "LANG", "LC_ALL", "TZ", "TMPDIR", "SSL_CERT_FILE", "SSL_CERT_DIR")
 _OF_SERVICE: Final[Mapping[Service, tuple[str, ...]]] = {
@@ -17,6 +18,14 @@ _OF_SERVICE: Final[Mapping[Service, tuple[str, ...]]] = {
     Service.PROXY: ("VREG_PROXY_",),
 }
 """How the names of a service's own settings begin; a database's password is the api's business alone."""
+_DECLARED: Final[Mapping[Service, tuple[type[BaseSettings], ...]]] = {
+    Service.API: (ServiceSettings, GrantSettings),
+    Service.TOKEN_BROKER: (ServiceSettings, GrantSettings),
+    Service.PROXY: (ServiceSettings,),
+}
+"""What a service reads besides; what identities may use of this machine is no business of a proxy."""
+_OF_COMMAND: Final = ("VREG_API_TOKEN",)
+"""What the command needs as a client of the API; no service gets it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,11 +41,11 @@ def service_environment(
     service: Service, home: Home, addresses: Addresses, workers: int, inherited: Mapping[str, str]
 ) -> dict[str, str]:
     """Return a service's whole environment: what it may inherit, and what we decide."""
-    own = _OF_SERVICE[service]
+    own, declared = _OF_SERVICE[service], _declared_settings(service)
     passed = {
         name: text
         for name, text in inherited.items()
-        if name in _SYSTEM or name in _shared_settings() or name.startswith(own)
+        if (name in _SYSTEM or name in declared or name.startswith(own)) and name not in _OF_COMMAND
     }
     common = {
         "VREG_NATS_URL": f"nats://{addresses.nats}",
@@ -67,13 +76,15 @@ def _decided(
     }
 
 
-def _shared_settings() -> frozenset[str]:
-    """Return the names of what every service reads, as `vreg_shared.settings` declares them."""
-    names: set[str] = set()
-    for name, field in ServiceSettings.model_fields.items():
+def _declared_settings(service: Service) -> frozenset[str]:
+    """Return the names of what `vreg_shared.settings` declares for a service."""
+    return frozenset(name for kind in _DECLARED[service] for name in _variables(kind))
+
+
+def _variables(kind: type[BaseSettings]) -> Iterator[str]:
+    for name, field in kind.model_fields.items():
         alias = field.validation_alias
         if isinstance(alias, AliasChoices):
-            names |= {choice for choice in alias.choices if isinstance(choice, str)}
+            yield from (choice for choice in alias.choices if isinstance(choice, str))
         else:
-            names.add(f"VREG_{name.upper()}")
-    return frozenset(names)
+            yield f"VREG_{name.upper()}"

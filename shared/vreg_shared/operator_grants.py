@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Self
 
 from vreg_shared.auth_method import AuthMethod, Objection
-from vreg_shared.settings import ServiceSettings
+from vreg_shared.settings import GrantSettings
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,7 +18,7 @@ class OperatorGrants:
     issuer_url: str | None = None
 
     @classmethod
-    def from_settings(cls, settings: ServiceSettings) -> Self:
+    def from_settings(cls, settings: GrantSettings) -> Self:
         """Read them from the settings that api and token-broker share."""
         return cls(frozenset(settings.ambient_methods), dict(settings.token_files), settings.issuer_url)
 

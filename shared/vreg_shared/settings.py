@@ -117,17 +117,29 @@ class EgressSettings(BaseSettings):
 
 
 class ServiceSettings(EgressSettings):
-    """What every service needs to know.
-
-    What identities may use of this machine is read by api and token-broker alike: the one refuses to save
-    what the other would refuse to use.
-    """
+    """What every service needs to know."""
 
     nats_url: Annotated[str, Field(description="Address of NATS.", pattern=r"^(nats|tls)://[^\s@]+$")] = (
         "nats://127.0.0.1:4222"
     )
     keys: Annotated[Path, Field(description="Folder of this service's own private keys.")]
     public_keys: Annotated[Path, Field(description="Folder of every service's public keys.")]
+    log_level: Annotated[
+        Literal["debug", "info", "warning", "error"], Field(description="The least level that is logged.")
+    ] = "info"
+    log_format: Annotated[Literal["json", "text"], Field(description="JSON lines, or text for a person.")] = (
+        "json"
+    )
+
+
+class GrantSettings(BaseSettings):
+    """What the operator lets identities use: the machines that vreg runs on, and its own issuer.
+
+    Api and token-broker read it alike: the one refuses to save what the other would refuse to use.
+    """
+
+    model_config = SettingsConfigDict(env_prefix="VREG_", extra="ignore", populate_by_name=True)
+
     ambient_methods: Annotated[
         tuple[str, ...],
         NoDecode,
@@ -153,12 +165,6 @@ class ServiceSettings(EgressSettings):
             pattern=r"^https://[a-z0-9]([a-z0-9.-]*[a-z0-9])?(/[A-Za-z0-9._~-]+)*$",
         ),
     ] = None
-    log_level: Annotated[
-        Literal["debug", "info", "warning", "error"], Field(description="The least level that is logged.")
-    ] = "info"
-    log_format: Annotated[Literal["json", "text"], Field(description="JSON lines, or text for a person.")] = (
-        "json"
-    )
 
     @field_validator("ambient_methods", mode="before")
     @classmethod

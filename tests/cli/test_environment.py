@@ -21,6 +21,10 @@ INHERITED = {
     "VREG_BROKER_ID": "b1",
     "VREG_PROXY_EXTERNAL_URL": "https://registry.example.com",
     "VREG_KEYS": "/elsewhere",
+    "VREG_ISSUER_URL": "https://vreg.example.com/oidc",
+    "VREG_TOKEN_FILES": "irsa=/var/run/token",
+    "VREG_AMBIENT_METHODS": "aws.instance",
+    "VREG_API_TOKEN": "made-up",
     "AWS_SECRET_ACCESS_KEY": "made-up",
     "PYTHONPATH": "/evil",
 }
@@ -42,8 +46,8 @@ def test_a_service_sees_its_own_key_folder_and_what_all_share(service: Service) 
 
 
 @pytest.mark.parametrize("service", Service)
-def test_cloud_keys_and_foreign_modules_reach_nobody(service: Service) -> None:
-    assert environment(service).keys() & {"AWS_SECRET_ACCESS_KEY", "PYTHONPATH"} == set()
+def test_cloud_keys_admin_tokens_and_foreign_modules_reach_nobody(service: Service) -> None:
+    assert environment(service).keys() & {"AWS_SECRET_ACCESS_KEY", "PYTHONPATH", "VREG_API_TOKEN"} == set()
 
 
 @pytest.mark.parametrize(
@@ -57,6 +61,13 @@ def test_cloud_keys_and_foreign_modules_reach_nobody(service: Service) -> None:
 )
 def test_a_setting_reaches_its_owner_alone(name: str, owner: Service) -> None:
     assert [service for service in Service if name in environment(service)] == [owner]
+
+
+@pytest.mark.parametrize("name", ["VREG_ISSUER_URL", "VREG_TOKEN_FILES", "VREG_AMBIENT_METHODS"])
+def test_what_identities_may_use_is_no_business_of_a_proxy(name: str) -> None:
+    seeing = [service for service in Service if name in environment(service)]
+
+    assert seeing == [Service.API, Service.TOKEN_BROKER]
 
 
 def test_the_database_lies_in_the_home_unless_another_is_named() -> None:

@@ -1,16 +1,19 @@
 """The api's settings, read once from the environment."""
 
 from pathlib import Path
-from typing import Annotated, Self
+from typing import Annotated, Final, Self
 
 from pydantic import Field, field_validator, model_validator
 
 from vreg_api.store.url import InvalidDatabaseUrlError, parse_database_url
+from vreg_shared.issuer_documents import path_of
 from vreg_shared.secret import Secret
-from vreg_shared.settings import Listen, ServiceSettings
+from vreg_shared.settings import GrantSettings, Listen, ServiceSettings
+
+_API: Final = "/api/"
 
 
-class ApiSettings(ServiceSettings):
+class ApiSettings(GrantSettings, ServiceSettings):
     """Settings of `python -m vreg_api`; names begin with VREG_."""
 
     database_url: Annotated[
@@ -45,6 +48,15 @@ class ApiSettings(ServiceSettings):
             message = f"there is no file {path}"
             raise ValueError(message)
         return path
+
+    @field_validator("issuer_url")
+    @classmethod
+    def _apart_from_the_api(cls, url: str | None) -> str | None:
+        """Keep the issuer from where a token is asked for: clouds have none."""
+        if url is not None and f"{path_of(url)}/".startswith(_API):
+            message = "its path must not begin with /api, which is the API's own"
+            raise ValueError(message)
+        return url
 
     @model_validator(mode="after")
     def _both_or_neither(self) -> Self:

@@ -7,7 +7,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from vreg_shared.settings import ServiceSettings
+from vreg_shared.settings import GrantSettings, ServiceSettings
 
 
 def _name_of_this_machine() -> str:
@@ -15,7 +15,7 @@ def _name_of_this_machine() -> str:
     return name[:63].strip("-") or "broker"
 
 
-class BrokerSettings(ServiceSettings):
+class BrokerSettings(GrantSettings, ServiceSettings):
     """Settings of `python -m vreg_token_broker`; names begin with VREG_."""
 
     broker_state: Annotated[
