@@ -1,18 +1,21 @@
 """Every service's keys: made once, at the first start, and never replaced unasked.
 
 A sealing key that is made anew cannot open what was sealed before, so a key that is gone is an error
-for a person; a public key that is gone is written again from its private one.
+for a person; a public key that is gone is written again from its private one. The issuer's keys alone are
+rotated, since nothing is stored under them.
 """
 
 import os
 import stat
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
 import nkeys
 
 from vreg_cli.home import Home
-from vreg_shared.errors import VregError
+from vreg_cli.issuer_keys import KeysUnsafeError, ensure_issuer_keys
+from vreg_cli.whole_files import write_whole
 from vreg_shared.key_files import SEALED_FOR, KeyFolder, MissingKeyError, Service
 from vreg_shared.sealing import SealingKey
 from vreg_shared.secret import Secret
@@ -20,10 +23,6 @@ from vreg_shared.signing import SigningKey
 
 _PRIVATE_FOLDER: Final = 0o700
 _OTHERS: Final = stat.S_IRWXG | stat.S_IRWXO
-
-
-class KeysUnsafeError(VregError):
-    """Keys are open to other users, or do not fit each other; the text says how to mend it."""
 
 
 def ensure_keys(home: Home) -> bool:
@@ -36,6 +35,7 @@ def ensure_keys(home: Home) -> bool:
         _check(home, service)
     for service in Service:
         _ensure_public_keys(home, service)
+    ensure_issuer_keys(home, datetime.now(UTC))
     return not present
 
 
@@ -61,10 +61,10 @@ def _make_private_keys(home: Home, service: Service) -> None:
     folder = home.key_folder(service)
     for each in (home.keys, folder.path):
         each.mkdir(_PRIVATE_FOLDER, exist_ok=True)
-    _write(folder.signing_key_path, SigningKey.generate().to_pem(), 0o600)
+    write_whole(folder.signing_key_path, SigningKey.generate().to_pem(), 0o600)
     if service in SEALED_FOR:
-        _write(folder.sealing_key_path, SealingKey.generate().to_pem(), 0o600)
-    _write(folder.nkey_path, _new_nkey_seed().reveal().encode() + b"\n", 0o600)
+        write_whole(folder.sealing_key_path, SealingKey.generate().to_pem(), 0o600)
+    write_whole(folder.nkey_path, _new_nkey_seed().reveal().encode() + b"\n", 0o600)
 
 
 def _new_nkey_seed() -> Secret:
@@ -100,21 +100,9 @@ def _ensure_public_keys(home: Home, service: Service) -> None:
 
 def _ensure_equal(path: Path, expected: bytes) -> None:
     if not path.exists():
-        _write(path, expected, 0o644)
+        write_whole(path, expected, 0o644)
     elif path.read_bytes() != expected:
         raise KeysUnsafeError(
             f"{path} does not belong to its private key; remove it, and vreg writes it again, "
             "or restore both from one backup"
         )
-
-
-def _write(path: Path, content: bytes, mode: int) -> None:
-    """Write a new file that is whole or absent: a key cut short would be no key."""
-    partial = path.with_name(path.name + ".new")
-    descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode)
-    with os.fdopen(descriptor, "wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    partial.chmod(mode)
-    partial.rename(path)

@@ -1,22 +1,21 @@
-"""The `vreg` command: reads options, and turns every expected failure into one line and exit code 2."""
+"""The `vreg` command: what there is, and the options of running vreg on one machine."""
 
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
 from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from vreg_cli.commands import identity, issuer
+from vreg_cli.commands.trust import trust
+from vreg_cli.console import HomeOption, one_line, say
 from vreg_cli.environment import Addresses
 from vreg_cli.setup import setup as set_up
 from vreg_cli.up import Wishes
 from vreg_cli.up import up as bring_up
-from vreg_shared.errors import VregError
 from vreg_shared.settings import Listen
 
-_REFUSED = 2
 _MAX_PORT = 65535
 
 app = typer.Typer(
@@ -26,31 +25,9 @@ app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,  # its traceback shows local variables
 )
-
-_HomeOption = Annotated[
-    Path, typer.Option("--home", envvar="VREG_HOME", help="Folder for keys, state, cache and logs.")
-]
-
-
-def _say(line: str) -> None:
-    """Print at once; a reader who went away is no reason to stop."""
-    with suppress(OSError):
-        typer.echo(line)
-
-
-@contextmanager
-def _one_line() -> Iterator[None]:
-    try:
-        yield
-    except VregError as error:
-        typer.echo(f"vreg: {error}", err=True)
-        raise typer.Exit(_REFUSED) from error
-    except OSError as error:
-        where = error.filename or "the system"
-        typer.echo(f"vreg: {where}: {error.strerror}; see to its owner, rights and free space", err=True)
-        raise typer.Exit(_REFUSED) from error
-    except KeyboardInterrupt:
-        raise typer.Exit(130) from None
+app.command()(trust)
+app.add_typer(issuer.app, name="issuer")
+app.add_typer(identity.app, name="identity")
 
 
 def _listen(text: str) -> Listen:
@@ -73,7 +50,7 @@ def vreg(
 @app.command()
 def up(
     *,
-    home: _HomeOption = Path(".vreg"),
+    home: HomeOption = Path(".vreg"),
     proxy_listen: Annotated[
         Listen,
         typer.Option(
@@ -103,14 +80,14 @@ def up(
 ) -> None:
     """Run all of vreg on this machine: bus, api, token-broker and proxy."""
     addresses = Addresses(proxy_listen, api_listen, Listen(f"127.0.0.1:{nats_port}"))
-    with _one_line():
-        bring_up(Wishes(home, addresses, workers, dict(os.environ)), _say)
+    with one_line():
+        bring_up(Wishes(home, addresses, workers, dict(os.environ)), say)
 
 
 @app.command()
 def setup(
     *,
-    home: _HomeOption = Path(".vreg"),
+    home: HomeOption = Path(".vreg"),
     nats_host: Annotated[str, typer.Option(help="Address the bus will listen on.")] = "127.0.0.1",
     nats_port: Annotated[
         int,
@@ -123,5 +100,5 @@ def setup(
     ] = None,
 ) -> None:
     """Make keys and the bus configuration, and start nothing: for containers and clusters."""
-    with _one_line():
-        set_up(home, _say, nats_host=nats_host, nats_port=nats_port, nats_store=nats_store)
+    with one_line():
+        set_up(home, say, nats_host=nats_host, nats_port=nats_port, nats_store=nats_store)

@@ -2,6 +2,7 @@
 
 <keys>/<service>/signing.key   <keys>/<service>/sealing.key   <keys>/<service>/nkey.seed
 <keys>/public/<service>.signing.pub   <keys>/public/<service>.sealing.pub
+<keys>/token-broker/issuer/   <keys>/public/issuer.jwks.json   as vreg_shared.issuer_keys reads them
 """
 
 from dataclasses import dataclass
@@ -56,6 +57,11 @@ class KeyFolder:
         """The nkey seed this service signs in to NATS with."""
         return self.path / "nkey.seed"
 
+    @property
+    def issuer_path(self) -> Path:
+        """The folder of the keys that vreg's own issuer signs identity tokens with."""
+        return self.path / "issuer"
+
     def signing_key(self) -> SigningKey:
         """Read the key; raise MissingKeyError."""
         return _read(SigningKey, self.signing_key_path, "VREG_KEYS")
@@ -85,6 +91,11 @@ class PublicKeyFolder:
     def sealing_path(self, service: Service) -> Path:
         """Where the key lies that seals for `service`."""
         return self.path / f"{service.value}.sealing.pub"
+
+    @property
+    def issuer_jwks_path(self) -> Path:
+        """The public keys of vreg's own issuer, as clouds read them."""
+        return self.path / "issuer.jwks.json"
 
     def verifying_key(self, service: Service) -> VerifyingKey:
         """Read the key; raise MissingKeyError."""

@@ -3,6 +3,7 @@
 from typing import TypeVar
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
+from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X25519PublicKey
 from cryptography.hazmat.primitives.serialization import (
     Encoding,
@@ -16,7 +17,7 @@ from cryptography.hazmat.primitives.serialization import (
 from vreg_shared.errors import VregError
 
 PublicT = TypeVar("PublicT", X25519PublicKey, Ed25519PublicKey)
-PrivateT = TypeVar("PrivateT", X25519PrivateKey, Ed25519PrivateKey)
+PrivateT = TypeVar("PrivateT", X25519PrivateKey, Ed25519PrivateKey, RSAPrivateKey)
 
 
 class InvalidKeyError(VregError):
@@ -50,6 +51,6 @@ def write_public(key: X25519PublicKey | Ed25519PublicKey) -> bytes:
     return key.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
 
 
-def write_private(key: X25519PrivateKey | Ed25519PrivateKey) -> bytes:
+def write_private(key: X25519PrivateKey | Ed25519PrivateKey | RSAPrivateKey) -> bytes:
     """Return a private key as unencrypted PEM, for a file only its owner can read."""
     return key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())

@@ -26,8 +26,8 @@ def test_private_keys_are_for_their_owner_alone(home: Home) -> None:
     for service in Service:
         folder = home.key_folder(service).path
         assert stat.S_IMODE(folder.stat().st_mode) == 0o700
-        for path in folder.iterdir():
-            assert stat.S_IMODE(path.stat().st_mode) == 0o600
+        for path in folder.rglob("*"):
+            assert stat.S_IMODE(path.stat().st_mode) == (0o700 if path.is_dir() else 0o600)
 
 
 def test_a_public_key_fits_its_private_one(home: Home) -> None:

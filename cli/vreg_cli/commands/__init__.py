@@ -1,0 +1,1 @@
+"""Commands that read options and act: one module a command."""
