@@ -27,6 +27,7 @@ from vreg_token_broker.exchange import ExchangeWorld
 from vreg_token_broker.exchanges import find_exchanges
 from vreg_token_broker.generations import Generations
 from vreg_token_broker.holder import holder_of
+from vreg_token_broker.identity_tokens import GrantedIdentityTokens
 from vreg_token_broker.journal import Journal
 from vreg_token_broker.leadership import BUCKET as LEADER_BUCKET
 from vreg_token_broker.leadership import KEY as LEADER_KEY
@@ -103,7 +104,10 @@ async def serve(
     trust_file = write_trust_file(settings.broker_state, egress.ca_pem)
     grants = OperatorGrants.from_settings(settings)
     environment = dict(os.environ) if grants.ambient_methods else {}
-    world = ExchangeWorld(clock, egress, str(trust_file), environment=environment)
+    identity_tokens = GrantedIdentityTokens(grants, KeyFolder(settings.keys).issuer_path, clock)
+    world = ExchangeWorld(
+        clock, egress, str(trust_file), identity_tokens=identity_tokens, environment=environment
+    )
     generations = Generations(settings.broker_id, clock)
     candidate = Candidate(settings.broker_id, holder_of(settings.broker_state))
     leadership = Leadership(bus, keys.signing, candidate, clock)
