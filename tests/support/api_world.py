@@ -13,7 +13,8 @@ from vreg_api.app import create_app
 from vreg_api.store.database import Database
 from vreg_api.store.schema import migrate
 from vreg_api.world import Means, World, make_world
-from vreg_shared.catalogue import catalogue
+from vreg_shared.catalogue import Catalogue, catalogue
+from vreg_shared.operator_grants import OperatorGrants
 from vreg_shared.sealing import SealingKey
 from vreg_shared.secret import Secret
 from vreg_shared.signing import SigningKey
@@ -39,7 +40,9 @@ PASSWORD = {
 class Api:
     """A caller of the api, as its first admin."""
 
-    def __init__(self, database_url: str) -> None:
+    def __init__(
+        self, database_url: str, *, grants: OperatorGrants | None = None, of: Catalogue | None = None
+    ) -> None:
         self.clock = ManualClock()
         self.bus = FakeRecordBus()
         self.signing_key = SigningKey.generate()
@@ -51,9 +54,10 @@ class Api:
                 bus=self.bus,
                 signing_key=self.signing_key,
                 broker_key=self.broker_key.public,
-                catalogue=catalogue(),
+                catalogue=of or catalogue(),
                 clock=self.clock,
                 instance="test",
+                grants=grants or OperatorGrants(),
             )
         )
         self.admin_token = ""
@@ -94,9 +98,15 @@ class Api:
 
 
 @asynccontextmanager
-async def running_api(database_url: str, *, is_migrated: bool = False) -> AsyncIterator[Api]:
-    """Give a migrated api with its first admin, and close it."""
-    api = Api(database_url)
+async def running_api(
+    database_url: str,
+    *,
+    is_migrated: bool = False,
+    grants: OperatorGrants | None = None,
+    of: Catalogue | None = None,
+) -> AsyncIterator[Api]:
+    """Give a migrated api with its first admin, and close it; `of` is what it knows of providers."""
+    api = Api(database_url, grants=grants, of=of)
     try:
         if not is_migrated:
             await migrate(api.database)

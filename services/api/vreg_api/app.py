@@ -8,12 +8,13 @@ from fastapi import Depends, FastAPI
 from fastapi.security import HTTPBearer
 from starlette.types import ASGIApp
 
-from vreg_api import readiness
+from vreg_api import issuer, readiness
 from vreg_api.access import endpoints as access
 from vreg_api.authentication import Guard
 from vreg_api.identities import endpoints as identities
 from vreg_api.problem_responses import install
 from vreg_api.problems import MEDIA_TYPE, Problem
+from vreg_api.provider_catalogue import endpoints as provider_catalogue
 from vreg_api.strict_json import StrictJson
 from vreg_api.upstreams import endpoints as upstreams
 from vreg_api.virtual_registries import endpoints as virtual_registries
@@ -43,11 +44,14 @@ def create_app(world: World, lifespan: Lifespan | None = None) -> ASGIApp:
     )
     install(app)
     app.include_router(readiness.router(world.database, world.bus))
+    if world.issuer is not None:
+        app.include_router(issuer.router(world.issuer))
     for room in (
         identities.router(world.identities),
         upstreams.router(world.upstreams, world.rate_limits),
         virtual_registries.router(world.virtual_registries),
         access.router(world.access_tokens),
+        provider_catalogue.router(world.provider_catalogue),
     ):
         app.include_router(
             room,

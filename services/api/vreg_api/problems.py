@@ -87,6 +87,10 @@ DATABASE_UNAVAILABLE: Final = Case(
 )
 NO_PROXY_ANSWERS: Final = Case(HTTPStatus.SERVICE_UNAVAILABLE, "no_proxy_answers", "No proxy answers now")
 
+ISSUER_UNAVAILABLE: Final = Case(
+    HTTPStatus.SERVICE_UNAVAILABLE, "issuer_unavailable", "The issuer's keys cannot be read now"
+)
+
 
 class ProblemError(VregError):
     """Answer the request with this problem."""

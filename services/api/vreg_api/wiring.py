@@ -12,6 +12,7 @@ from fastapi import FastAPI
 from starlette.types import ASGIApp
 
 from vreg_api.app import create_app
+from vreg_api.issuer import Issuer
 from vreg_api.settings import ApiSettings
 from vreg_api.store.database import Database
 from vreg_api.world import Means, World, make_world
@@ -38,6 +39,7 @@ def open_world(settings: ApiSettings) -> tuple[World, Bus]:
         clock=SystemClock(),
         instance=platform.node() or "api",
         grants=OperatorGrants.from_settings(settings),
+        issuer=Issuer(settings.issuer_url, public.issuer_jwks_path) if settings.issuer_url else None,
     )
     return make_world(means), bus
 

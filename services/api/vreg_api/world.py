@@ -9,7 +9,9 @@ from vreg_api.authentication import Authenticator
 from vreg_api.identities.credentials import Sealer
 from vreg_api.identities.service import Identities
 from vreg_api.identities.store import IdentityStore
+from vreg_api.issuer import Issuer
 from vreg_api.ledger import Ledger
+from vreg_api.provider_catalogue.service import ProviderCatalogue
 from vreg_api.readiness import HasConnection
 from vreg_api.records import Records
 from vreg_api.relay import RecordBus, Relay
@@ -43,6 +45,7 @@ class Means:
     clock: Clock
     instance: str
     grants: OperatorGrants = field(default_factory=OperatorGrants)
+    issuer: Issuer | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,8 +59,10 @@ class World:
     rate_limits: RateLimits
     virtual_registries: VirtualRegistries
     access_tokens: AccessTokens
+    provider_catalogue: ProviderCatalogue
     authenticator: Authenticator
     relay: Relay
+    issuer: Issuer | None
 
 
 def make_world(means: Means) -> World:
@@ -102,6 +107,8 @@ def make_world(means: Means) -> World:
         access_tokens=AccessTokens(
             database=database, ledger=ledger, clock=clock, store=access, registries=registries
         ),
+        provider_catalogue=ProviderCatalogue(catalogue, means.grants),
         authenticator=Authenticator(StoredAccess(database, access), clock),
         relay=relay,
+        issuer=means.issuer,
     )

@@ -76,6 +76,12 @@ def changes(catalogue: Catalogue) -> Any:  # noqa: ANN401 - a type made while ru
     return tagged(change_of(method) for method in catalogue.methods())
 
 
+def example_of(method: AuthMethod) -> dict[str, Any]:
+    """Return an example as a form is filled in, but for its secrets."""
+    secrets = {name: "…" for name in method.secret_fields() if getattr(method, name) is not None}
+    return method.plain_settings() | secrets
+
+
 def _fields(method: type[AuthMethod]) -> list[tuple[str, FieldInfo]]:
     return [(name, info) for name, info in method.model_fields.items() if name != _TAG_FIELD]
 

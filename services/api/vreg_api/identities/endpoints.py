@@ -7,7 +7,13 @@ from fastapi import APIRouter, Depends, Response
 from vreg_api.authentication import Actor, actor_of
 from vreg_api.etags import IfMatch, Precondition, etag, required
 from vreg_api.fields import Identifier
-from vreg_api.identities.schemas import AnyIdentityCreate, IdentityChange, IdentityView
+from vreg_api.identities.schemas import (
+    AnyIdentityCreate,
+    IdentityChange,
+    IdentityImport,
+    IdentityView,
+    TrustView,
+)
 from vreg_api.identities.service import Identities
 from vreg_api.paging import Page, PageRequest, page_of, page_request
 
@@ -26,6 +32,14 @@ def router(identities: Identities) -> APIRouter:
         response.headers["Location"] = f"/api/v1/identities/{identity.id}"
         return IdentityView.model_validate(identity)
 
+    @routes.post("/imports", status_code=201)
+    async def import_identity(wish: IdentityImport, response: Response, actor: Asker) -> IdentityView:
+        """Create an identity from a document that its cloud's own tools wrote, such as a credential file."""
+        identity = await identities.import_document(wish, actor)
+        response.headers["ETag"] = etag(identity.version)
+        response.headers["Location"] = f"/api/v1/identities/{identity.id}"
+        return IdentityView.model_validate(identity)
+
     @routes.get("")
     async def list_identities(asked: Annotated[PageRequest, Depends(page_request)]) -> Page[IdentityView]:
         """List identities in the order of their making."""
@@ -38,6 +52,11 @@ def router(identities: Identities) -> APIRouter:
         identity = await identities.read(identifier)
         response.headers["ETag"] = etag(identity.version)
         return IdentityView.model_validate(identity)
+
+    @routes.get("/{identifier}/trust")
+    async def read_trust(identifier: Identifier) -> TrustView:
+        """Read what to do in the cloud so that it trusts an identity, step by step and ready to paste."""
+        return await identities.trust(identifier)
 
     @routes.patch("/{identifier}")
     async def change_identity(

@@ -6,7 +6,16 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 from pydantic import BaseModel, ConfigDict, Discriminator, Field, JsonValue, Tag, create_model
 
 from vreg_api.fields import Name, may_be_left_out
-from vreg_api.identities.auth_method_forms import AuthMethodChange, AuthMethodView, changes, tagged, views
+from vreg_api.identities.auth_method_forms import (
+    AuthMethodChange,
+    AuthMethodView,
+    changes,
+    example_of,
+    tagged,
+    views,
+)
+from vreg_api.problems import FieldProblem
+from vreg_api.secret_document import SecretDocument
 from vreg_shared.auth_method import AuthMethod, UsableFor
 from vreg_shared.catalogue import UnknownMethodError, catalogue
 from vreg_shared.provider import Provider
@@ -40,6 +49,51 @@ class IdentityChange(BaseModel):
     usable_for: dict[str, JsonValue] = may_be_left_out()
 
 
+class IdentityImport(BaseModel):
+    """An identity as its cloud's own tools describe it; what vreg knows of the document is taken over."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
+
+    name: Name
+    provider: Annotated[
+        str | None,
+        Field(description="Whose document it is; left out, whoever can read it.", examples=["gcp"]),
+    ] = None
+    document: Annotated[
+        SecretDocument,
+        Field(description="The document, as a JSON object. It is never shown again."),
+    ]
+    usable_for: dict[str, JsonValue]
+
+
+class TrustStepView(BaseModel):
+    """One thing to do in the cloud: run `text` (`sh`), or put it (`json`) into `file`."""
+
+    model_config = ConfigDict(frozen=True, from_attributes=True)
+
+    title: str
+    language: Annotated[str, Field(examples=["sh"])]
+    file: str | None
+    text: str
+
+
+class TrustView(BaseModel):
+    """What the cloud must be told of an identity."""
+
+    model_config = ConfigDict(frozen=True, from_attributes=True)
+
+    subject: Annotated[
+        str, Field(description="What vreg's own issuer calls the identity in its tokens; never changed.")
+    ]
+    issuer_url: Annotated[str | None, Field(description="vreg's own issuer, if the operator configured one.")]
+    external_id: Annotated[str, Field(description="Made by vreg and never changed.")]
+    objections: Annotated[
+        tuple[FieldProblem, ...],
+        Field(description="What the operator has yet to permit or configure for the auth method to work."),
+    ]
+    steps: tuple[TrustStepView, ...]
+
+
 class IdentityView(BaseModel):
     """An identity, without its secrets."""
 
@@ -70,7 +124,7 @@ def _create_form(provider: Provider) -> type[IdentityCreate]:
     examples: list[JsonValue] = [
         {
             "name": f"{provider.name}-{example.method.tag.partition('.')[2].replace('_', '-')}",
-            "auth_method": _example(example.method),
+            "auth_method": example_of(example.method),
             "usable_for": example.usable_for.model_dump(mode="json"),
         }
         for example in provider.examples
@@ -85,11 +139,6 @@ def _create_form(provider: Provider) -> type[IdentityCreate]:
     form.model_config["json_schema_extra"] = {"examples": examples}
     form.model_rebuild(force=True)
     return form
-
-
-def _example(method: AuthMethod) -> dict[str, Any]:
-    secrets = {name: "…" for name in method.secret_fields() if getattr(method, name) is not None}
-    return method.plain_settings() | secrets
 
 
 def _provider_tag(given: Any) -> str | None:  # noqa: ANN401 - whatever was sent

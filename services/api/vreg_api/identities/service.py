@@ -12,14 +12,16 @@ from vreg_api import problems
 from vreg_api.authentication import Actor
 from vreg_api.etags import Precondition
 from vreg_api.identities.credentials import Sealer, changed, settings_of
-from vreg_api.identities.schemas import IdentityChange, IdentityCreate
+from vreg_api.identities.documents import read_document
+from vreg_api.identities.schemas import IdentityChange, IdentityCreate, IdentityImport, TrustView
 from vreg_api.identities.store import Identity, IdentityStore
+from vreg_api.identities.trust import trust_of
 from vreg_api.ledger import Change, Ledger
 from vreg_api.paging import PageRequest
 from vreg_api.problem_responses import of_validation
 from vreg_api.store.database import Database, Transaction
 from vreg_api.upstreams.store import Upstream, UpstreamStore
-from vreg_shared.auth_method import UsableFor
+from vreg_shared.auth_method import AuthMethod, UsableFor
 from vreg_shared.catalogue import Catalogue
 from vreg_shared.clock import Clock
 from vreg_shared.messages.identity import key_of
@@ -44,30 +46,16 @@ class Identities:
 
     async def create(self, wish: IdentityCreate, actor: Actor) -> Identity:
         """Make an identity, its external id and its seal."""
-        now = self.clock.now()
-        unsealed = Identity(
-            id=str(ULID.from_datetime(now)),
-            name=wish.name,
-            method=wish.auth_method.tag,
-            settings={},
-            usable_for=wish.usable_for.model_dump(mode="json"),
-            external_id=f"vreg-{secrets.token_hex(16)}",
-            secret_fields=(),
-            sealed_secrets=None,
-            credential_version=1,
-            version=1,
-            created_at=now,
-            updated_at=now,
-        )
-        identity = self.sealer.with_method(unsealed, wish.auth_method)
-        self._require_unobjectionable(identity)
-        async with self.database.write() as tx:
-            await self._require_free_name(tx, identity)
-            await self.store.insert(tx, identity)
-            await self._record(
-                tx, actor, identity, Change("created", NOUN, key_of(identity.id), identity.name, 1)
-            )
-        return identity
+        return await self._make(wish.name, wish.auth_method, wish.usable_for.model_dump(mode="json"), actor)
+
+    async def import_document(self, wish: IdentityImport, actor: Actor) -> Identity:
+        """Make an identity of what a document in the cloud's own format says."""
+        provider, method = read_document(self.catalogue, wish)
+        return await self._make(wish.name, method, _usable_for(provider.usable_for, wish.usable_for), actor)
+
+    async def trust(self, identifier: str) -> TrustView:
+        """Return what the cloud must be told of an identity."""
+        return trust_of(await self.read(identifier), self.catalogue, self.grants)
 
     async def read(self, identifier: str) -> Identity:
         """Return an identity."""
@@ -115,6 +103,34 @@ class Identities:
             await self.store.delete(tx, identifier)
             change = Change("deleted", NOUN, key_of(identifier), identity.name, identity.version + 1)
             await self.ledger.record(tx, actor, change, None)
+
+    async def _make(
+        self, name: str, method: AuthMethod, usable_for: dict[str, object], actor: Actor
+    ) -> Identity:
+        now = self.clock.now()
+        unsealed = Identity(
+            id=str(ULID.from_datetime(now)),
+            name=name,
+            method=method.tag,
+            settings={},
+            usable_for=usable_for,
+            external_id=f"vreg-{secrets.token_hex(16)}",
+            secret_fields=(),
+            sealed_secrets=None,
+            credential_version=1,
+            version=1,
+            created_at=now,
+            updated_at=now,
+        )
+        identity = self.sealer.with_method(unsealed, method)
+        self._require_unobjectionable(identity)
+        async with self.database.write() as tx:
+            await self._require_free_name(tx, identity)
+            await self.store.insert(tx, identity)
+            await self._record(
+                tx, actor, identity, Change("created", NOUN, key_of(identity.id), identity.name, 1)
+            )
+        return identity
 
     def _after(self, before: Identity, wish: IdentityChange) -> Identity:
         given = wish.model_fields_set
