@@ -25,9 +25,6 @@ app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,  # its traceback shows local variables
 )
-app.command()(trust)
-app.add_typer(issuer.app, name="issuer")
-app.add_typer(identity.app, name="identity")
 
 
 def _listen(text: str) -> Listen:
@@ -102,3 +99,8 @@ def setup(
     """Make keys and the bus configuration, and start nothing: for containers and clusters."""
     with one_line():
         set_up(home, say, nats_host=nats_host, nats_port=nats_port, nats_store=nats_store)
+
+
+app.command()(trust)
+app.add_typer(identity.app, name="identity")
+app.add_typer(issuer.app, name="issuer")
