@@ -17,6 +17,7 @@ from vreg_shared.auth_method import IdentityTokenNeed
 from vreg_shared.catalogue import catalogue
 from vreg_shared.clock import SystemClock
 from vreg_shared.egress import EgressPolicy
+from vreg_shared.issuer_documents import subject_of
 from vreg_shared.lease import Generation, Lease
 from vreg_shared.oci.digest import Digest
 from vreg_shared.oci.reference import RepositoryName, parse_reference
@@ -58,10 +59,6 @@ class SignedByTestIssuer:
         now = int(datetime.now(UTC).timestamp())
         claims = {"iat": now, "nbf": now - 30, "exp": now + _LIFE_OF_IDENTITY_TOKENS}
         return Secret(self._own.token(sub=subject_of(identity_id), aud=need.audience, **claims))
-
-
-def subject_of(identity_id: str) -> str:
-    return f"vreg:identity:{identity_id}"
 
 
 @dataclass

@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 
 from docs import generate
-from tests.contract.kit import subject_of
 from vreg_shared.auth_method import TrustContext
 from vreg_shared.catalogue import catalogue
+from vreg_shared.issuer_documents import subject_of
 from vreg_shared.operator_grants import OperatorGrants
 from vreg_shared.provider import MethodExample, Provider
 from vreg_shared.provider_page import guide, page

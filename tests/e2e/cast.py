@@ -13,13 +13,14 @@ from typing import Any, Final
 
 from tests.clients.puller import Puller
 from tests.clouds.clouds import Clouds, clouds
-from tests.contract.kit import provider_methods, stage_of, subject_of
+from tests.contract.kit import provider_methods, stage_of
 from tests.contract.stage import Applicant, Prepared, Stage
 from tests.e2e.admin import Admin
 from tests.e2e.stack import Stack, StackFailedError, stack
 from tests.support.wait import eventually
 from vreg_shared.auth_method import AuthMethod
 from vreg_shared.catalogue import catalogue
+from vreg_shared.issuer_documents import subject_of
 
 SLUG: Final = "every"
 SITE: Final = "vreg.example.test"

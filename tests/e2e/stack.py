@@ -129,7 +129,7 @@ class Stack:
 
     @asynccontextmanager
     async def another_broker(self, name: str) -> AsyncIterator[asyncio.subprocess.Process]:
-        """Run one more token-broker beside the one of `vreg up`, with the same keys and a state of its own."""
+        """Run one more token-broker beside `vreg up`'s own, with the same keys and its own state."""
         addresses = Addresses(
             *(Listen(f"127.0.0.1:{port}") for port in (self.proxy_port, self.api_port, self.nats_port))
         )

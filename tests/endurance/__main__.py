@@ -1,7 +1,7 @@
 """`python -m tests.endurance`: a thousand pulls a cloud through twenty ends of every token, unnoticed.
 
-Every auth method of every cloud is at work in one vreg with eight proxy workers and two token-brokers. It ends
-with a table, and with exit code 0 only if no pull failed and every lease was got by exactly one exchange.
+Every auth method of every cloud is at work in one vreg with eight proxy workers and two token-brokers. It
+ends with a table, and with exit code 0 only if no pull failed and each lease was got by one exchange.
 """
 
 import argparse
