@@ -151,12 +151,16 @@ class RegistryKind:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MethodExample:
-    """A valid configuration, shown in forms and docs and run by the conformance tests."""
+    """A valid configuration, shown in forms and docs and run by the conformance tests.
+
+    `prefix` is the repository prefix of its upstream.
+    """
 
     method: AuthMethod
     usable_for: UsableFor
     kind: str
     host: str
+    prefix: str = ""
 
 
 class DocumentRefusedError(VregError):

@@ -92,8 +92,8 @@ class TestCatalogue:
 
     @pytest.mark.parametrize("example", EXAMPLES, ids=lambda example: example.method.tag)
     def test_every_example_is_usable_for_its_host_alone(self, example: MethodExample) -> None:
-        assert example.usable_for.permits(example.host)
-        assert not example.usable_for.permits(example.host + ".evil.example")
+        assert example.usable_for.permits(example.host, example.prefix)
+        assert not example.usable_for.permits(example.host + ".evil.example", example.prefix)
         assert example.method.tag in CATALOGUE.kind(example.kind).methods
 
     @pytest.mark.parametrize("example", EXAMPLES, ids=lambda example: example.method.tag)
