@@ -39,7 +39,7 @@ def test_a_provider_without_an_exchange_is_named() -> None:
 def test_every_example_becomes_an_order(example: MethodExample) -> None:
     key, method = SealingKey.generate(), example.method
     usable_for, secrets = example.usable_for.model_dump(mode="json"), method.secrets_json()
-    assert secrets is not None
+    context = seal_context("idn1", method.tag, usable_for, 1)
     record = IdentityRecord(
         id="idn1",
         name="example",
@@ -47,10 +47,11 @@ def test_every_example_becomes_an_order(example: MethodExample) -> None:
         settings=method.plain_settings(),
         usable_for=usable_for,
         external_id="external",
-        sealed_secrets=seal(secrets, key.public, seal_context("idn1", method.tag, usable_for, 1)),
+        sealed_secrets=seal(secrets, key.public, context) if secrets is not None else None,
     )
     plan = Plan("scope", record, catalogue().kind(example.kind), (example.host,))
-    order = Orders(catalogue(), key, ManualClock(), OperatorGrants()).order(plan)
+    grants = OperatorGrants(frozenset({method.tag}), issuer_url="https://registry.example.com/oidc")
+    order = Orders(catalogue(), key, ManualClock(), grants).order(plan)
     assert isinstance(order, ExchangeOrder)
     assert order.method == method
 
