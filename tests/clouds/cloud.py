@@ -13,13 +13,25 @@ from tests.clouds.oidc import TokenVerifier
 from tests.clouds.wire import Service
 
 
+class Asks(Protocol):
+    """HTTPS as the clouds speak it: through the same gateway, trusting the test authority alone."""
+
+    async def post(self, url: str, headers: Mapping[str, str]) -> str:
+        """Send a POST without a body; return the body of a success, and raise OSError for anything else."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class Parts:
-    """What every cloud is made from. `verifier` asks issuers for their keys as real clouds do: over HTTPS."""
+    """What every cloud is made from. `verifier` asks issuers for their keys as real clouds do: over HTTPS.
+
+    `asks` is how one cloud asks another.
+    """
 
     clock: CloudClock
     content: ContentStore
     verifier: TokenVerifier
+    asks: Asks
 
 
 class Cloud(Protocol):

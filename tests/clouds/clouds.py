@@ -22,6 +22,8 @@ from tests.clouds.aws.control import AwsControl
 from tests.clouds.content import ContentStore
 from tests.clouds.faults import Faults
 from tests.clouds.gateway import Gateway
+from tests.clouds.gcp.control import GcpControl
+from tests.clouds.gcp.repository import GarImages
 from tests.clouds.hosting import connected, in_a_process, on_a_thread
 from tests.clouds.hub.control import HubControl
 from tests.clouds.hub.repository import HubRepository
@@ -44,6 +46,7 @@ class Clouds:
         self.content = ContentStore(addresses.content)
         self._call = call
         self.aws = self.control(AwsControl, "aws")
+        self.gcp = self.control(GcpControl, "gcp")
         self.hub = self.control(HubControl, "hub")
         self.faults = self.control(Faults, "faults")
         self.log = self.control(RequestLog, "log")
@@ -74,6 +77,14 @@ class Clouds:
         """Make an ECR repository to push to; one that exists gets these readers."""
         self.aws.add_repository(account, region, name, readers=readers)
         return EcrRepository(self.aws, self.content, account, region, name)
+
+    def gar(
+        self, project: str, location: str, name: str, image: str, *, readers: tuple[str, ...] = ()
+    ) -> GarImages:
+        """Make a repository of Artifact Registry to push an image to; one that exists gets these readers."""
+        host = self.gcp.add_repository(project, location, name, readers=readers)
+        path = f"{project}/{image}" if host == name else f"{project}/{name}/{image}"
+        return GarImages(self.gcp, self.content, host, path)
 
     def hub_repository(
         self, host: str, name: str, *, is_public: bool = True, readers: tuple[str, ...] = ()

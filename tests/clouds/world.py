@@ -2,6 +2,7 @@
 
 import asyncio
 import importlib
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -49,7 +50,7 @@ class World:
         self._folder = folder
         folder.mkdir(parents=True, exist_ok=True)
         clock, faults, log, authority = CloudClock(), Faults(), RequestLog(), Authority()
-        parts = Parts(clock, ContentStore(folder / CONTENT), TokenVerifier(self))
+        parts = Parts(clock, ContentStore(folder / CONTENT), TokenVerifier(self), self)
         self._clouds = {name: _made(name, parts) for name in cloud_names()}
         self._authority = authority
         self._registries, self._sites = Registries(folder / "registries"), Sites()
@@ -108,6 +109,27 @@ class World:
                 if answer.status != 200:
                     raise OSError(f"{url} answered {answer.status}")
                 return await answer.json(content_type=None)
+        except (aiohttp.ClientError, TimeoutError) as error:
+            raise OSError(f"{url}: {error}") from error
+
+    async def post(self, url: str, headers: Mapping[str, str]) -> str:
+        """Ask as one cloud asks another; raise OSError for anything but a success."""
+        assert self._session is not None
+        context = self._authority.client_context()
+        timeout = aiohttp.ClientTimeout(total=_FETCH_SECONDS)
+        try:
+            async with self._session.post(
+                URL(url, encoded=True),
+                headers=headers,
+                proxy=self._gateway_url,
+                ssl=context,
+                timeout=timeout,
+                allow_redirects=False,
+                skip_auto_headers=("Content-Type",),
+            ) as answer:
+                if answer.status != 200:
+                    raise OSError(f"{url} answered {answer.status}")
+                return await answer.text()
         except (aiohttp.ClientError, TimeoutError) as error:
             raise OSError(f"{url}: {error}") from error
 

@@ -55,7 +55,10 @@ class Sts:
         return query_error(status, code, "The request processing has failed because of an unknown error.")
 
     def _act(self, request: Request, place: Place, body: bytes) -> Response:
-        form = {name: values[0] for name, values in parse_qs(body.decode(), keep_blank_values=True).items()}
+        form = {
+            name: values[0]
+            for name, values in parse_qs(body.decode() or request.query, keep_blank_values=True).items()
+        }
         action = form.get("Action", "")
         request.note.operation = action
         now = self._state.clock.now()
