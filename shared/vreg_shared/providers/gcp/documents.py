@@ -32,7 +32,7 @@ _IMPERSONATION: Final = re.compile(
     r"(?P<email>[A-Za-z0-9@._-]+):generateAccessToken"
 )
 _JWT: Final = "urn:ietf:params:oauth:token-type:jwt"
-_SIGNED_TYPES: Final = frozenset({_JWT, "urn:ietf:params:oauth:token-type:id_token"})
+_SIGNED_TYPES: Final = (_JWT, "urn:ietf:params:oauth:token-type:id_token")
 _AWS_REQUEST: Final = "urn:ietf:params:aws:token-type:aws4_request"
 _STS_OF_AWS: Final = re.compile(
     r"https://sts\.(?:\{region\}|(?P<region>[a-z0-9-]+))\.amazonaws\.com(?:[/?].*)?"
