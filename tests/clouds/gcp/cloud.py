@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 
 from tests.clouds.cloud import Cloud, Parts
+from tests.clouds.gcp.aws_container import AwsContainer
 from tests.clouds.gcp.aws_proof import AwsProofs
 from tests.clouds.gcp.control import GcpControl
 from tests.clouds.gcp.gar_downloads import Downloads
@@ -17,7 +18,7 @@ from tests.clouds.wire import Service
 
 
 class Gcp:
-    """The token services, the registry, and the metadata server of one machine."""
+    """The token services, the registry, and what two machines ask: one here, and one on AWS."""
 
     def __init__(self, parts: Parts) -> None:
         state = GcpState(parts.clock, parts.content)
@@ -30,8 +31,9 @@ class Gcp:
             downloads,
         )
         self._services: dict[str, Service] = {service.name: service for service in services}
-        self.control: object = GcpControl(state)
-        self.local: Mapping[str, Service] = {"gcp-metadata": Metadata(state)}
+        container = AwsContainer()
+        self.control: object = GcpControl(state, container)
+        self.local: Mapping[str, Service] = {each.name: each for each in (Metadata(state), container)}
 
     def find(self, host: str) -> Service | None:
         """Return what answers under a name of Google."""

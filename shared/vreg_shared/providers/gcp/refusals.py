@@ -63,7 +63,8 @@ REFUSALS: Final = (
     ),
     RefusalRule(
         reason="settings_invalid",
-        remedy=_REMEDY_KEY,
+        cause="The key's fields do not belong together.",
+        remedy="Take service account, key id and private key out of one and the same key file.",
         steps=frozenset({OAUTH}),
         codes=frozenset({"invalid_scope", "invalid_request"}),
     ),

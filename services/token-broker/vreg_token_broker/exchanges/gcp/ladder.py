@@ -23,7 +23,7 @@ from vreg_token_broker.exchange import (
     Unavailable,
     outcome_of,
 )
-from vreg_token_broker.exchanges.gcp import google, metadata, wire
+from vreg_token_broker.exchanges.gcp import aws_machine, google, metadata, wire
 from vreg_token_broker.exchanges.gcp.answers import GcpRefusedError, GcpUnavailableError
 from vreg_token_broker.exchanges.gcp.google import IAM_SCOPE, READ_SCOPE, AccessToken
 from vreg_token_broker.exchanges.gcp.proofs import AwsKeys, assertion, aws_request, federated_principal
@@ -99,14 +99,14 @@ class GcpExchange:
     async def _of_machine(self, scope: str) -> tuple[AccessToken, str]:
         environment = self._world.environment
         async with wire.to_metadata() as to_metadata:
-            account = await metadata.google_account(to_metadata, environment)
-            return await metadata.google_token(to_metadata, environment, scope), account
+            account = await metadata.account(to_metadata, environment)
+            return await metadata.token(to_metadata, environment, scope), account
 
     async def _aws_keys(self, method: AwsFederation | AwsAccessKeyFederation) -> AwsKeys:
         if isinstance(method, AwsAccessKeyFederation):
             return AwsKeys(method.access_key_id, method.secret_access_key)
         async with wire.to_metadata() as to_metadata:
-            return await metadata.aws_keys(to_metadata, self._world.environment, method.source)
+            return await aws_machine.keys(to_metadata, self._world.environment, method.source)
 
     def _issued(self, order: ExchangeOrder, token: AccessToken, principal: str) -> Outcome:
         if not token.life:
