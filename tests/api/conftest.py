@@ -11,6 +11,8 @@ from tests.support.api_world import Api, running_api
 from tests.support.postgres import PostgresMissingError, PostgresServer, running_postgres
 from vreg_api.store.database import Database
 from vreg_api.store.schema import migrate
+from vreg_shared.catalogue import catalogue
+from vreg_shared.operator_grants import OperatorGrants
 from vreg_shared.secret import Secret
 
 
@@ -43,6 +45,17 @@ async def api(tmp_path: Path, migrated: Path) -> AsyncIterator[Api]:
     path = tmp_path / "vreg.db"
     shutil.copy(migrated, path)
     async with running_api(f"sqlite:///{path}", is_migrated=True) as running:
+        yield running
+
+
+@pytest.fixture
+async def permissive_api(tmp_path: Path, migrated: Path) -> AsyncIterator[Api]:
+    """An api on SQLite whose operator permits every auth method there is."""
+    path = tmp_path / "vreg.db"
+    shutil.copy(migrated, path)
+    ambient = frozenset(method.tag for method in catalogue().methods() if method.is_ambient)
+    grants = OperatorGrants(ambient, issuer_url="https://registry.example.com/oidc")
+    async with running_api(f"sqlite:///{path}", is_migrated=True, grants=grants) as running:
         yield running
 
 
