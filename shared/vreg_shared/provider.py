@@ -167,6 +167,10 @@ class DocumentRefusedError(VregError):
     """A document that describes an identity elsewhere holds what we do not take; the text names it."""
 
 
+class ForeignDocumentError(DocumentRefusedError):
+    """The document is in none of the provider's formats: another provider may know it."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Provider:
     """A cloud or a family of registry products. Its exchange is `vreg_token_broker.exchanges.<name>`.

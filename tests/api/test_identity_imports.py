@@ -4,6 +4,7 @@ import io
 import json
 import shutil
 from collections.abc import AsyncIterator, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,9 @@ from tests.support.api_world import Api, running_api
 from tests.support.keyless import Keyless, catalogue_with, read_document
 from tests.support.logs import captured_logs
 from vreg_api.secret_document import SecretDocument
+from vreg_shared.catalogue import Catalogue, catalogue
 from vreg_shared.operator_grants import OperatorGrants
+from vreg_shared.providers.gcp.example_key import EXAMPLE_KEY
 from vreg_shared.sealing import open_sealed
 
 CANARY = "canary/7f3A+document"
@@ -95,9 +98,25 @@ async def test_what_is_wrong_is_named_and_not_repeated(
     assert (await importing.call("GET", "/identities")).json()["items"] == []
 
 
+async def test_a_file_of_googles_is_known_without_being_told_and_refused_in_googles_terms(api: Api) -> None:
+    wish = IMPORT | {"usable_for": {"projects": ["my-project"]}}
+    key = {"type": "service_account", "private_key": CANARY, "token_uri": "https://evil.example"}
+    refused = await api.call("POST", "/identities/imports", json=wish | {"document": key})
+    assert refused.json()["errors"][0]["message"].startswith("token_uri: is not Google's")
+    key = {
+        "type": "service_account",
+        "client_email": "vreg-pull@my-project.iam.gserviceaccount.com",
+        "private_key_id": "0123abc",
+        "private_key": EXAMPLE_KEY,
+    }
+    made = await api.call("POST", "/identities/imports", json=wish | {"document": key})
+    assert made.json()["auth_method"]["method"] == "gcp.service_account_key", made.text
+    assert made.json()["secret_fields"] == ["private_key"]
+
+
 async def test_where_no_provider_reads_documents_that_is_said(tmp_path: Path, migrated: Path) -> None:
     shutil.copy(migrated, tmp_path / "vreg.db")
-    of = catalogue_with()
+    of = Catalogue(tuple(replace(each, read_document=None) for each in catalogue().providers))
     async with running_api(f"sqlite:///{tmp_path}/vreg.db", is_migrated=True, of=of) as api:
         for provider in ({}, {"provider": "basic"}):
             answer = await api.call("POST", "/identities/imports", json=IMPORT | provider)

@@ -77,8 +77,9 @@ def changes(catalogue: Catalogue) -> Any:  # noqa: ANN401 - a type made while ru
 
 
 def example_of(method: AuthMethod) -> dict[str, Any]:
-    """Return an example as a form is filled in, but for its secrets."""
-    secrets = {name: "…" for name in method.secret_fields() if getattr(method, name) is not None}
+    """Return an example as a form is filled in. Its secrets are made up, and well formed."""
+    given = {name: getattr(method, name) for name in sorted(method.secret_fields())}
+    secrets = {name: secret.reveal() for name, secret in given.items() if secret is not None}
     return method.plain_settings() | secrets
 
 

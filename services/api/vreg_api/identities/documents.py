@@ -7,23 +7,29 @@ from vreg_api.problem_responses import of_validation
 from vreg_api.problems import invalid
 from vreg_shared.auth_method import AuthMethod
 from vreg_shared.catalogue import Catalogue
-from vreg_shared.provider import DocumentRefusedError, Provider
+from vreg_shared.provider import DocumentRefusedError, ForeignDocumentError, Provider
 
 
 def read_document(catalogue: Catalogue, wish: IdentityImport) -> tuple[Provider, AuthMethod]:
-    """Return the first provider that takes the document, and what it found; raise ProblemError."""
+    """Return the first provider that takes the document, and what it found; raise ProblemError.
+
+    Whoever knows the format is heard before those who do not.
+    """
     candidates = catalogue.providers if wish.provider is None else (_named(catalogue, wish.provider),)
-    refusal = invalid("provider", "reads_no_documents", "has no format for documents; create the identity")
+    foreign = invalid("provider", "reads_no_documents", "has no format for documents; create the identity")
+    refusal = None
     for provider in candidates:
         if provider.read_document is None:
             continue
         try:
             return provider, provider.read_document(wish.document.reveal())
+        except ForeignDocumentError as error:
+            foreign = invalid("document", "document_refused", str(error))
         except DocumentRefusedError as error:
-            refusal = invalid("document", "document_refused", str(error))
+            refusal = refusal or invalid("document", "document_refused", str(error))
         except ValidationError as error:
-            refusal = of_validation(error, below="document")
-    raise refusal
+            refusal = refusal or of_validation(error, below="document")
+    raise refusal or foreign
 
 
 def _named(catalogue: Catalogue, name: str) -> Provider:

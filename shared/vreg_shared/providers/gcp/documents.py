@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from vreg_shared.auth_method import AuthMethod
-from vreg_shared.provider import DocumentRefusedError
+from vreg_shared.provider import DocumentRefusedError, ForeignDocumentError
 from vreg_shared.providers.gcp.auth_methods import (
     AwsFederation,
     ServiceAccountKey,
@@ -50,15 +50,12 @@ def read_document(document: Mapping[str, Any]) -> AuthMethod:
 
     Raises DocumentRefusedError, naming the field, or pydantic's ValidationError.
     """
-    universe = document.get("universe_domain", _UNIVERSE)
-    if universe != _UNIVERSE:
-        raise DocumentRefusedError(f"universe_domain: only {_UNIVERSE} is supported")
     kind = document.get("type")
-    if kind == "service_account":
-        return _service_account(document)
-    if kind == "external_account":
-        return _external_account(document)
-    raise DocumentRefusedError("type: must be service_account or external_account")
+    if kind not in ("service_account", "external_account"):  # no set: it may be of any type
+        raise ForeignDocumentError("type: must be service_account or external_account")
+    if document.get("universe_domain", _UNIVERSE) != _UNIVERSE:
+        raise DocumentRefusedError(f"universe_domain: only {_UNIVERSE} is supported")
+    return _service_account(document) if kind == "service_account" else _external_account(document)
 
 
 def _service_account(document: Mapping[str, Any]) -> AuthMethod:
