@@ -1,0 +1,44 @@
+"""A certificate and its key for examples: well formed, public, and nobody's."""
+
+import textwrap
+from typing import Final
+
+_CERTIFICATE: Final = (
+    "MIICqjCCAZKgAwIBAgICEmcwDQYJKoZIhvcNAQELBQAwFzEVMBMGA1UEAwwMdnJlZy1leGFtcGxlMCAXDTI2MDEwMTAwMDAw"
+    "MFoYDzIxMjYwMTAxMDAwMDAwWjAXMRUwEwYDVQQDDAx2cmVnLWV4YW1wbGUwggEiMA0GCSqGSIb3DQEBAQUAA4IBDwAwggEK"
+    "AoIBAQC3yot7pN9ci6k/mC12D0HNW1f05GUCPMiBn6yMiO1sFdr0nYv3tyT7RNyC6CharaEJKoAJoBgs4U1qiIXAmhMLjMcG"
+    "ZXK9NsXunEORQ6K+kBkqGqkvI8pNyov2c6UCARAwkQZFYFpXpSOcNCgVct31qK0A2heCDyWom1GvP+vmpJX2SvrjgknjVYJP"
+    "P3BUAli6WNkOq7mOIKMpASnzfLbFeeeClBkv6zgmgpKXURGuBBdcl0z2js8oAT9GFv8a2UxgQ4mCImKYm4FJEB9WU0C6WKyt"
+    "wqaHm3+0s+doRkol5/ZKdg8K0oQ5oifr6kuSLTkiPspbYcKtAxoewtXHk0dhAgMBAAEwDQYJKoZIhvcNAQELBQADggEBABWI"
+    "7Vs1eiYWjp1OMi7a0XqoHfRpq/MbHVaywNtcgQSEjqs80ofWhYn6DJk7pfQT/YQHdVkKB7CNURF0AtDt3xxfLmcsKBK5QjVB"
+    "hqRPiQO1fwUME4B7bS1wM9E0ptsltPxpJaWCOFBpu2F2Pbo662v3NzGrcgDF70A1rxghPaPkzEGz23FAQuGMhbIBqvumVt3o"
+    "5yT957SN1ueSELX/6m4YtKEgi/UStcBEc5fk8sRyKCoi5cMtSmbof3/cAJaARTLUhp5Bz3TZOUS4JGWqDg3gE4esoWjwGGVJ"
+    "474mraukhrnRxQ+E3qJw6Di/sXcAz89HMB3x+6D3rqvCPzPcOx4="
+)
+_KEY: Final = (
+    "MIIEvQIBADANBgkqhkiG9w0BAQEFAASCBKcwggSjAgEAAoIBAQC3yot7pN9ci6k/mC12D0HNW1f05GUCPMiBn6yMiO1sFdr0"
+    "nYv3tyT7RNyC6CharaEJKoAJoBgs4U1qiIXAmhMLjMcGZXK9NsXunEORQ6K+kBkqGqkvI8pNyov2c6UCARAwkQZFYFpXpSOc"
+    "NCgVct31qK0A2heCDyWom1GvP+vmpJX2SvrjgknjVYJPP3BUAli6WNkOq7mOIKMpASnzfLbFeeeClBkv6zgmgpKXURGuBBdc"
+    "l0z2js8oAT9GFv8a2UxgQ4mCImKYm4FJEB9WU0C6WKytwqaHm3+0s+doRkol5/ZKdg8K0oQ5oifr6kuSLTkiPspbYcKtAxoe"
+    "wtXHk0dhAgMBAAECggEAVqjo0vCfJx5tO+Cv0uKHxuIim4STwhXR/xjAffVUaan2d2/P3woapGXISetYl8UV0OIaxC8aJxNG"
+    "8wwTcQjVIRWMhI4SJ3irpIJG87g+BPeh/fHbQzBvg/WUwCywKb1BmnzPRagUgQ4LN+x51/80/E+/3052Vit5OMKfpfAQdcvn"
+    "jbSJBDHpVDU0+lk8sNfLU9ODAsPj31nKymRHLMPJ5NuC6F5n/EmK54gYB2myBhn4uGUYTk+ASvZDKlqxNqjhY1ZQF98FPonN"
+    "5WBN7tj9X2mGHfzcEfC/fTvCsKavGSvd2pze/WCKLaNbceffGluB3fkiYaoeZxyWGDBWzfsedwKBgQD6G5jauT5gUJWyTBeT"
+    "oxz7BhZnQPsGisteN5lsIrBT3Hfeg3SVJuzxtRkOmqYlHYBZcyDwuslDkWIgaXIrsJwUGWJUlQWRtY3p9hqHxvyPVbZ45NH2"
+    "uTgSOdgnV/7HzESGJuy4Tegss9ALdN0ypZXmOYNR/iERbaBWrKU2MxdhDwKBgQC8Hv3WxqRYu28APlqqbt+oG/97smb70HDT"
+    "frx/nKgg4NYQRXFJu24yFnD6s8NhT03ZZ6GGQK+XPZwIl61w6BUU4ljVeNPrsdj6Pgb1Kwgr9AEKrX10Xxwf4EYX6oY3Pa7c"
+    "rDkN0RRQdGX8oD8uOLDJyC3FZOhQYFhm8bRBGRrwjwKBgQC8txoM332LWwK49+VKRudVGXDKFCPU+eEdhEJFb58wh8gCo5nR"
+    "+P8MGiN/+3ylwK7Zz57pRWcbjpVF84psIOSD3ett+suq+BzOjh3SmXh0Bq6aZb1vtq3yQqcweJsL0rtZpgEzx8UKBdtS6akF"
+    "0B9dCcRml6QH7HnxLG+0h7R6TQKBgG7tw3cDeWPNWp4FJsd7S61AnT1erLVuayl7gUGqqcWBbxj3Kd91g3xLmWFr4Rkff2Nk"
+    "ZW3Z9PC05q52alK6t7ux4Po4HpbML4sYSlgFgPMSFg8q0GBvuRDe2dY+d9hZKiR79cS89kKe8IiwIbFqwmyp+rt8TjUfKuHB"
+    "Qy5j1GvnAoGANzbuNKLl4memC0AL1g1h45wLOodHyH/PTV9+lmB3Cl25vBI8EL+MF4onLz5eMG6ZyowpEEKvWbzhYZucfmDe"
+    "taa4uiSKVffN47tNlMfuQpEp68M5BKAIBltxEA+Zo9DdY3LTnTD6/GB/nn9f/CwxuAU/9N192KV/ekS0Otgl5BU="
+)
+
+
+def _pem(kind: str, body: str) -> str:
+    return f"-----BEGIN {kind}-----\n{textwrap.fill(body, 64)}\n-----END {kind}-----\n"
+
+
+EXAMPLE_CERTIFICATE: Final = _pem("CERTIFICATE", _CERTIFICATE)
+EXAMPLE_KEY: Final = _pem("PRIVATE KEY", _KEY)
