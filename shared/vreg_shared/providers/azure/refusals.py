@@ -23,12 +23,12 @@ EXCHANGE: Final = "acr:Exchange"
 _MACHINE: Final = frozenset({IMDS, APP_SERVICE})
 
 _REMEDY_FEDERATION: Final = (
-    "Compare issuer, subject and audience of the federated credential, letter by letter, with those vreg shows "
-    "for the identity. One that was just made takes some minutes to work: vreg asks again by itself."
+    "Compare issuer, subject and audience of the federated credential, letter by letter, with those that "
+    "vreg shows for the identity. One that was just made takes some minutes to work: vreg asks again by itself."
 )
 _REMEDY_APPLICATION: Final = (
-    "Check client id and tenant id. An application of another tenant must be multi-tenant, and the registry's "
-    "tenant needs its service principal: az ad sp create --id CLIENT_ID."
+    "Check client id and tenant id. An application of another tenant must be multi-tenant, and the "
+    "registry's tenant needs its service principal: az ad sp create --id CLIENT_ID."
 )
 
 
