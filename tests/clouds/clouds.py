@@ -19,6 +19,7 @@ from typing import TypeVar
 import httpx
 
 from tests.clouds.aws.control import AwsControl
+from tests.clouds.azure.control import AzureControl
 from tests.clouds.content import ContentStore
 from tests.clouds.faults import Faults
 from tests.clouds.gateway import Gateway
@@ -46,6 +47,7 @@ class Clouds:
         self.content = ContentStore(addresses.content)
         self._call = call
         self.aws = self.control(AwsControl, "aws")
+        self.azure = self.control(AzureControl, "azure")
         self.gcp = self.control(GcpControl, "gcp")
         self.hub = self.control(HubControl, "hub")
         self.faults = self.control(Faults, "faults")

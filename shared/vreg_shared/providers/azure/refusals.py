@@ -23,8 +23,8 @@ EXCHANGE: Final = "acr:Exchange"
 _MACHINE: Final = frozenset({IMDS, APP_SERVICE})
 
 _REMEDY_FEDERATION: Final = (
-    "Compare issuer, subject and audience of the federated credential, letter by letter, with those that "
-    "vreg shows for the identity. One that was just made takes some minutes to work: vreg asks again by itself."
+    "Compare issuer, subject and audience of the federated credential, letter by letter, with vreg's "
+    "trust steps. One that was just made takes some minutes to work: vreg asks again by itself."
 )
 _REMEDY_APPLICATION: Final = (
     "Check client id and tenant id. An application of another tenant must be multi-tenant, and the "

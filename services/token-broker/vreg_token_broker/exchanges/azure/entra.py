@@ -2,7 +2,7 @@
 
 The only module that imports azure-identity. Of its two families the asynchronous one is used: it sends one
 POST to the authority it is given, where the other reads AZURE_REGIONAL_AUTHORITY_NAME and asks for more. It
-gets no policy of azure-core that retries, logs, traces, or reads proxies and agents from the environment.
+gets no policy of azure-core that repeats, logs, traces, or reads proxies and agents from the environment.
 A credential lives for one call, so that no cache outlives a change.
 """
 
@@ -10,7 +10,7 @@ from typing import Final, Protocol
 
 from azure.core.exceptions import AzureError
 from azure.core.pipeline import PipelineRequest, PipelineResponse
-from azure.core.pipeline.policies import ContentDecodePolicy, SansIOHTTPPolicy
+from azure.core.pipeline.policies import AsyncRetryPolicy, ContentDecodePolicy, SansIOHTTPPolicy
 from azure.core.pipeline.transport import AioHttpTransport
 from azure.core.rest import AsyncHttpResponse, HttpRequest
 from azure.identity.aio import CertificateCredential, ClientAssertionCredential, ClientSecretCredential
@@ -115,7 +115,7 @@ def _credential(
     options = {
         "authority": authority,
         "transport": transport,
-        "policies": [ContentDecodePolicy(), _Witness()],
+        "policies": [ContentDecodePolicy(), AsyncRetryPolicy.no_retries(), _Witness()],
     }
     who = method.tenant_id, method.client_id
     try:
