@@ -35,6 +35,8 @@ class AcrRegistry:
         """Answer whoever the firewall lets in."""
         place = find_place(request.host)
         assert place is not None
+        if (odd := self._state.odd.pop(self.name, None)) is not None:
+            return Response(200, (("Content-Type", "application/json"),), odd.encode())
         registry = self._state.model.registries[place.login_server]
         request.note.region = registry.name
         refused = blocked(registry)

@@ -6,7 +6,6 @@ from uuid import uuid4
 
 from tests.clouds.azure.blob_storage import BlobStorage
 from tests.clouds.azure.entra import entra_token
-from tests.clouds.azure.jwt import Signer
 from tests.clouds.azure.machine import AppService
 from tests.clouds.azure.model import (
     Assignment,
@@ -244,6 +243,10 @@ class AzureControl:
         """Choose whether a refresh token keeps what its owner might do."""
         self._state.snapshots_permissions = is_so
 
+    def answer_oddly(self, service: str, body: str) -> None:
+        """Let a service say this the next time, with status 200, as a captive portal would."""
+        self._state.odd[service] = body
+
     def end_tokens(self) -> int:
         """Let every registry token given out so far be dead; return how many there were."""
         count = len(self._state.given)
@@ -253,11 +256,11 @@ class AzureControl:
 
     def rotate_registry_key(self) -> None:
         """Let the registry service sign with another key and know the old one no more."""
-        self._state.registry_signer = Signer()
+        self._state.registry_signer = self._state.registry_signer.rotated()
 
     def rotate_entra_key(self) -> None:
         """Let Entra sign with another key and the registries know the old one no more."""
-        self._state.entra_signer = Signer()
+        self._state.entra_signer = self._state.entra_signer.rotated()
 
     def _registry(self, host: str) -> Registry:
         return self._state.model.registry(host)

@@ -34,6 +34,8 @@ class Entra:
         """Answer discovery and the token endpoint."""
         place = find_place(request.host)
         assert place is not None
+        if (odd := self._state.odd.pop(self.name, None)) is not None:
+            return Response(200, (("Content-Type", "application/json"),), odd.encode())
         try:
             if (match := _DISCOVERY.fullmatch(request.plain_path)) and request.method == "GET":
                 request.note.operation = "Discovery"

@@ -3,7 +3,8 @@
 import base64
 import hashlib
 import json
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 from cryptography.exceptions import InvalidSignature
@@ -50,11 +51,26 @@ def part(token: str) -> Parted:
     return Parted(header, claims, f"{head}.{body}".encode(), decoded(signature))
 
 
-@dataclass
+@cache
+def _key(_owner: str) -> RSAPrivateKey:
+    """Return a key that is made when it is first needed, and once in a process: making one takes long."""
+    return generate_private_key(65537, 2048)
+
+
+@dataclass(frozen=True, slots=True)
 class Signer:
     """A service's own key. `kid` is in the form of libtrust, as the registry has it."""
 
-    key: RSAPrivateKey = field(default_factory=lambda: generate_private_key(65537, 2048))
+    owner: str
+
+    @property
+    def key(self) -> RSAPrivateKey:
+        """Return the key."""
+        return _key(self.owner)
+
+    def rotated(self) -> "Signer":
+        """Return another key for the same service."""
+        return Signer(f"{self.owner}+")
 
     @property
     def kid(self) -> str:

@@ -19,14 +19,16 @@ class AzureState:
     content: ContentStore
     verifier: TokenVerifier
     model: AzureModel = field(default_factory=AzureModel)
-    entra_signer: Signer = field(default_factory=Signer)
-    registry_signer: Signer = field(default_factory=Signer)
+    entra_signer: Signer = field(default_factory=lambda: Signer("entra"))
+    registry_signer: Signer = field(default_factory=lambda: Signer("registry"))
     entra_token_seconds: float = 3599.0
     refresh_token_seconds: float = 3 * 3600.0
     access_token_seconds: float = 3600.0
     storage_url_seconds: float = 1200.0
     propagation_seconds: float = 0.0
     """How long a new federated credential is not seen yet."""
+    odd: dict[str, str] = field(default_factory=dict)
+    """What a service says next, with status 200, whatever it is asked; by its name."""
     given: set[str] = field(default_factory=set)
     """Ids of the registry tokens given out."""
     dead: set[str] = field(default_factory=set)
