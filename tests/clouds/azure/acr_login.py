@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from urllib.parse import parse_qs
 
 from tests.clouds.azure.acr_answers import acr_error, acr_headers, unauthorized, without_role
-from tests.clouds.azure.acr_tokens import ACCESS, REFRESH, accepted, issue
+from tests.clouds.azure.acr_tokens import ACCESS, REFRESH, accepted, issue, refresh_token
 from tests.clouds.azure.entra import ARM_AUDIENCES
 from tests.clouds.azure.jwt import BadTokenError
 from tests.clouds.azure.model import CATALOG, METADATA, PULL, Registry
@@ -47,9 +47,7 @@ class AcrLogin:
         request.note.principal = object_id
         if self._state.refuses_at_exchange and not registry.has_role(object_id):
             return without_role()
-        actions = ["read"] if registry.has_role(object_id) and not registry.is_abac else []
-        permissions = {"actions": actions, "notActions": []}
-        token = issue(self._state, registry, REFRESH, object_id, permissions=permissions)
+        token = refresh_token(self._state, registry, object_id)
         return Response.of_json(200, {"refresh_token": token}, acr_headers())
 
     async def token(self, request: Request, registry: Registry) -> Response:

@@ -35,6 +35,12 @@ def issue(state: AzureState, registry: Registry, kind: str, subject: str, **clai
     )
 
 
+def refresh_token(state: AzureState, registry: Registry, object_id: str) -> str:
+    """Return a refresh token; without repository permissions it says what its owner may do."""
+    actions = ["read"] if registry.has_role(object_id) and not registry.is_abac else []
+    return issue(state, registry, REFRESH, object_id, permissions={"actions": actions, "notActions": []})
+
+
 def accepted(state: AzureState, registry: Registry, kind: str, token: str) -> dict[str, Any]:
     """Return what a token says; raise BadTokenError unless it is good here and now."""
     claims = state.registry_signer.claims(token)

@@ -4,6 +4,7 @@ import secrets
 from dataclasses import dataclass
 from uuid import uuid4
 
+from tests.clouds.azure.acr_tokens import refresh_token
 from tests.clouds.azure.blob_storage import BlobStorage
 from tests.clouds.azure.entra import entra_token
 from tests.clouds.azure.machine import AppService
@@ -201,6 +202,10 @@ class AzureControl:
         """Return a token of Microsoft Entra without any call."""
         model = self._state.model
         return entra_token(self._state, model.identity(client_id), model.require_tenant(tenant), audience)
+
+    def refresh_token(self, host: str, object_id: str) -> str:
+        """Return a refresh token of the registry for somebody, without any call."""
+        return refresh_token(self._state, self._registry(host), object_id)
 
     def set_life(
         self, *, entra: float | None = None, refresh: float | None = None, access: float | None = None
