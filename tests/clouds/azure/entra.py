@@ -36,6 +36,9 @@ class Entra:
         assert place is not None
         if (odd := self._state.odd.pop(self.name, None)) is not None:
             return Response(200, (("Content-Type", "application/json"),), odd.encode())
+        if request.plain_path == "/common/discovery/instance" and request.method == "GET":
+            request.note.operation = "InstanceDiscovery"
+            return _instances(request)
         try:
             if (match := _DISCOVERY.fullmatch(request.plain_path)) and request.method == "GET":
                 request.note.operation = "Discovery"
@@ -111,6 +114,17 @@ class Entra:
             words = f"The resource principal named {audience} was not found in the tenant."
             raise EntraRefusalError(aadsts.NO_RESOURCE, words)
         return audience
+
+
+def _instances(request: Request) -> Response:
+    """Return which names are one authority: MSAL asks after an error, and where it does not know a name."""
+    aliases = {"preferred_network": request.host, "preferred_cache": request.host, "aliases": [request.host]}
+    document = {
+        "tenant_discovery_endpoint": f"https://{request.host}/common/v2.0/.well-known/openid-configuration",
+        "api-version": "1.1",
+        "metadata": [aliases],
+    }
+    return Response.of_json(200, document)
 
 
 def entra_token(state: AzureState, identity: Identity, tenant: Tenant, audience: str) -> str:
