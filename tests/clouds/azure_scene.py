@@ -46,11 +46,13 @@ class MadeCertificate:
     private_key: str
 
 
-def make_certificate(name: str = "vreg-pull", *, days: int = 30, begins_days_ago: int = 1) -> MadeCertificate:
-    """Make a self-signed certificate that ends in so many days."""
+def make_certificate(
+    name: str = "vreg-pull", *, days: int = 30, begins_days_ago: int = 1, now: datetime | None = None
+) -> MadeCertificate:
+    """Make a self-signed certificate that ends in so many days, counted from the machine's time or `now`."""
     key = generate_private_key(65537, 2048)
     subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
-    now = datetime.now(UTC)
+    now = now or datetime.now(UTC)
     certificate = (
         x509.CertificateBuilder()
         .subject_name(subject)
