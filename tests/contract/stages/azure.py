@@ -1,4 +1,4 @@
-"""Azure for the contract kit: one tenant and registry, and an identity of its own for each applicant."""
+"""Azure for the contract kit: two tenants, and a registry and an identity of its own for each applicant."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -36,13 +36,13 @@ class AzureStage:
     def __init__(self, clouds: Clouds) -> None:
         self._clouds = clouds
         self._azure = clouds.azure
-        self._tenant = clouds.azure.add_tenant(DOMAIN)
+        self._tenants = [clouds.azure.add_tenant(domain) for domain in (DOMAIN, f"other-{DOMAIN}")]
         self._played: dict[str, Played] = {}
 
     def prepare(self, tag: str, applicant: Applicant) -> Prepared:
         assert tag in {method.tag for method in PROVIDER.methods}
         repository = f"team/{applicant.identity_id.lower()}"
-        host = self._azure.add_registry(f"contract{applicant.identity_id.lower()}", self._tenant)
+        host = self._azure.add_registry(f"contract{applicant.identity_id.lower()}", self._tenant(tag))
         digest = acr(self._clouds, host, repository).push(make_image(repository), "1")
         method, secrets = self._trusted(tag, applicant, host)
         return Prepared(
@@ -57,6 +57,12 @@ class AzureStage:
             services=(IMDS if tag == ManagedIdentity.tag else "entra", "acr"),
             secrets=secrets,
         )
+
+    def push(self, prepared: Prepared, seed: str, tag: str) -> str:
+        return acr(self._clouds, prepared.host, prepared.repository).push(make_image(seed), tag)
+
+    def granted(self) -> int:
+        return self._clouds.log.count(service="acr", path="/oauth2/exchange", status="200")
 
     def set_life(self, seconds: float) -> None:
         self._azure.set_life(refresh=seconds)
@@ -77,14 +83,18 @@ class AzureStage:
         method, secrets = self._trusted(tag, played.applicant, prepared.host)
         return replace(prepared, method=method, secrets=(*prepared.secrets, *secrets))
 
+    def _tenant(self, tag: str) -> str:
+        """Return the tenant that an auth method is tried in: secrets in the one, keyless in the other."""
+        return self._tenants[tag in {WorkloadIdentity.tag, ManagedIdentity.tag}]
+
     def _trusted(self, tag: str, applicant: Applicant, host: str) -> tuple[AuthMethod, tuple[str, ...]]:
         """Make an identity that proves itself by this method, with a role on the registry."""
         name = applicant.identity_id.lower()
         if tag == ManagedIdentity.tag:
-            identity = self._azure.add_managed_identity(self._tenant, name)
+            identity = self._azure.add_managed_identity(self._tenant(tag), name)
             self._azure.set_machine(IMDS, (identity.client_id,))
         else:
-            identity = self._azure.add_app(self._tenant, name)
+            identity = self._azure.add_app(self._tenant(tag), name)
         self._azure.grant(host, identity.object_id)
         self._played[host] = Played(applicant, host, identity)
         return self._method(tag, applicant, identity)
@@ -92,7 +102,7 @@ class AzureStage:
     def _method(
         self, tag: str, applicant: Applicant, identity: MadeIdentity
     ) -> tuple[AuthMethod, tuple[str, ...]]:
-        who = {"tenant_id": self._tenant, "client_id": identity.client_id}
+        who = {"tenant_id": self._tenant(tag), "client_id": identity.client_id}
         if tag == ClientSecret.tag:
             secret = self._azure.add_secret(identity.client_id)
             return ClientSecret(**who, client_secret=Secret(secret)), (secret,)

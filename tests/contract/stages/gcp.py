@@ -23,7 +23,7 @@ from vreg_shared.secret import Secret
 
 _PROJECT = "contract"
 _PROJECT_NUMBER = "123456789012"
-_LOCATION = "europe-west3"
+_REGION, _MULTI_REGION = "europe-west3", "us"
 _AWS_ACCOUNT = "210987654321"
 _DOMAIN = f"{_PROJECT}.iam.gserviceaccount.com"
 _BROKER = f"broker@{_DOMAIN}"
@@ -48,13 +48,14 @@ class GcpStage:
         self._clouds = clouds
         self._gcp = clouds.gcp
         self._applicant: Applicant | None = None
+        self._applicants: dict[str, Applicant] = {}
         self._opened = 0
         self._close: dict[AuthMethod, Callable[[], None]] = {}
 
     def prepare(self, tag: str, applicant: Applicant) -> Prepared:
-        self._applicant = applicant
+        self._applicant = self._applicants[applicant.identity_id.lower()] = applicant
         way = self._open(tag)
-        images = self._images(readers=(way.member,))
+        images = self._images(tag, (way.member,))
         return Prepared(
             method=way.method,
             usable_for=GcpUsableFor(projects=(_PROJECT,)),
@@ -70,8 +71,14 @@ class GcpStage:
         )
 
     def push(self, prepared: Prepared, seed: str, tag: str) -> str:
-        del prepared
-        return self._images().push(make_image(seed), tag)
+        path = f"{prepared.prefix}/{prepared.repository}"
+        return GarImages(self._gcp, self._clouds.content, prepared.host, path).push(make_image(seed), tag)
+
+    def granted(self) -> int:
+        """Every climb begins with one token of these, whoever is impersonated after it."""
+        count = self._clouds.log.count
+        of_machine = count(service="gcp-metadata", path="*/token", status="200")
+        return count(service="oauth2", status="200") + count(service="sts-google", status="200") + of_machine
 
     def set_life(self, seconds: float) -> None:
         self._gcp.set_token_life(seconds)
@@ -84,8 +91,9 @@ class GcpStage:
 
     def replace(self, prepared: Prepared) -> Prepared:
         self.refuse(prepared)
+        self._applicant = self._applicants[prepared.repository.partition("/")[0].removeprefix("r-")]
         way = self._open(prepared.method.tag)
-        self._images(readers=(way.member,))
+        self._images(prepared.method.tag, (way.member,))
         return replace(prepared, method=way.method, environment=way.environment, secrets=way.secrets)
 
     def _open(self, tag: str) -> _WayIn:
@@ -190,8 +198,9 @@ class GcpStage:
             secrets=(user.secret_access_key,),
         )
 
-    def _images(self, readers: tuple[str, ...] = ()) -> GarImages:
-        return self._clouds.gar(_PROJECT, _LOCATION, f"r-{self._name}", "app", readers=readers)
+    def _images(self, tag: str, readers: tuple[str, ...]) -> GarImages:
+        location = _REGION if tag in {ServiceAccountKey.tag, Metadata.tag} else _MULTI_REGION
+        return self._clouds.gar(_PROJECT, location, f"r-{self._name}", "app", readers=readers)
 
     def _account(self) -> str:
         """Make a service account of this applicant's own, for this way in."""
