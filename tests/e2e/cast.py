@@ -57,6 +57,8 @@ class Cast:
     stack: Stack
     admin: Admin
     stages: dict[str, Stage]
+    platform: dict[str, str]
+    """What vreg's machine was told of itself by the clouds it is in."""
     members: list[Member] = field(default_factory=list)
     token: str = ""
 
@@ -151,4 +153,4 @@ async def cast(
         }
         async with stack(folder, environment=settings, workers=workers) as vreg:
             running.sites.publish(SITE, f"http://127.0.0.1:{vreg.api_port}")
-            yield Cast(running, vreg, Admin(vreg), stages)
+            yield Cast(running, vreg, Admin(vreg), stages, platform)

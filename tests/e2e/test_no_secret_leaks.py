@@ -2,9 +2,8 @@
 
 import base64
 import os
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from pathlib import Path
-from urllib.parse import quote
 
 import pytest
 import pytest_asyncio
@@ -12,6 +11,8 @@ import pytest_asyncio
 from tests.clouds.images import make_image
 from tests.e2e.load import pulls
 from tests.e2e.scene import ACCOUNTS, PLACES, Scene, scene
+from tests.e2e.sweep import places_of
+from tests.support.spellings import spellings
 from tests.support.wait import eventually
 
 pytestmark = [pytest.mark.e2e, pytest.mark.asyncio(loop_scope="module")]
@@ -26,47 +27,6 @@ async def talkative(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[S
     async with scene(folder, environment={"VREG_LOG_LEVEL": "debug"}) as running:
         await running.set_up()
         yield running
-
-
-def spellings(secret: str) -> dict[str, bytes]:
-    """Return how a secret may be spelt; in base64 it depends on what stands before it."""
-    raw = secret.encode()
-    found = {
-        "raw": raw,
-        "hex": raw.hex().encode(),
-        "HEX": raw.hex().upper().encode(),
-        "url": quote(secret, safe="").encode(),
-        "reversed": raw[::-1],
-    }
-    for shift in range(3):
-        encoded = base64.b64encode(b"\0" * shift + raw)[shift + 1 if shift else 0 :]
-        found[f"base64/{shift}"] = encoded.rstrip(b"=")[:-2]
-        found[f"base64url/{shift}"] = found[f"base64/{shift}"].replace(b"+", b"-").replace(b"/", b"_")
-    return found
-
-
-def everything(stage: Scene) -> Iterator[tuple[str, bytes]]:
-    """Yield what vreg left on disk, and with what its processes were started."""
-    for path in stage.stack.home.rglob("*"):
-        if path.is_file():
-            yield str(path.relative_to(stage.stack.home)), path.read_bytes()
-    for service, pids in stage.stack.services().items():
-        for pid in pids:
-            for kind in ("cmdline", "environ"):
-                yield f"{service} {kind}", Path(f"/proc/{pid}/{kind}").read_bytes()
-
-
-def hits(stage: Scene, secrets: dict[str, str]) -> list[str]:
-    """Name every place that holds a secret in any spelling."""
-    forms = [
-        (name, form, text) for name, secret in secrets.items() for form, text in spellings(secret).items()
-    ]
-    return [
-        f"{name} ({form}) in {place}"
-        for place, content in everything(stage)
-        for name, form, text in forms
-        if text in content
-    ]
 
 
 async def test_a_secret_is_found_nowhere_afterwards(talkative: Scene) -> None:
@@ -115,7 +75,7 @@ async def test_a_secret_is_found_nowhere_afterwards(talkative: Scene) -> None:
     }
     assert refused.status_code == 422
     assert not [answer for answer in answers if CANARY in answer]
-    assert hits(stage, secrets) == []
+    assert places_of(stage.stack, secrets) == []
 
 
 async def test_the_sweep_would_find_a_secret(talkative: Scene) -> None:
@@ -123,7 +83,7 @@ async def test_the_sweep_would_find_a_secret(talkative: Scene) -> None:
     planted = talkative.stack.home / "planted"
     for form, text in spellings(CANARY).items():
         planted.write_bytes(os.urandom(64) + text + os.urandom(64))
-        assert hits(talkative, {"password": CANARY}), form
+        assert places_of(talkative.stack, {"password": CANARY}), form
     planted.write_bytes(base64.b64encode(b"user:" + CANARY.encode()))
-    assert hits(talkative, {"password": CANARY})
+    assert places_of(talkative.stack, {"password": CANARY})
     planted.unlink()
