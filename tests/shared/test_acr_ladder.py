@@ -29,6 +29,7 @@ from vreg_shared.registry_client import (
     Target,
     open_upstream_session,
 )
+from vreg_shared.registry_client.challenges import permitted_realm
 from vreg_shared.registry_client.results import BlobStream, Manifest, TagPage
 from vreg_shared.secret import Secret
 from vreg_shared.settings import EgressSettings
@@ -293,6 +294,30 @@ async def test_a_registry_that_is_unwell_is_unavailable(
     answer = await verdict(client)
     assert (answer.answer, answer.reason) == (Answer.UNAVAILABLE, reason)
     assert await digest(client) == IMAGE.digest
+
+
+@pytest.mark.parametrize(
+    "realm",
+    [
+        "https://evil.example/oauth2/token",
+        "http://contoso.azurecr.io/oauth2/token",
+        "https://contoso.azurecr.io:8443/oauth2/token",
+        "https://contoso.azurecr.io.evil.example/oauth2/token",
+        "https://evil.example@contoso.azurecr.io/oauth2/token",
+        "https://contoso.azurecr.io@evil.example/oauth2/token",
+        "https://fabrikam.azurecr.io/oauth2/token",
+        "https://contoso.eastus.geo.azurecr.io/oauth2/token",
+        "https://contoso.eastus.data.azurecr.io/oauth2/token",
+        "https://login.microsoftonline.com/oauth2/token",
+        "https://169.254.169.254/oauth2/token",
+        "https://[::1]/oauth2/token",
+        "",
+    ],
+)
+def test_a_refresh_token_goes_to_no_other_token_endpoint(realm: str) -> None:
+    target = Target("upstream", ACR, "contoso.azurecr.io")
+    assert permitted_realm(realm, target) is None
+    assert permitted_realm("https://contoso.azurecr.io/oauth2/token", target) is not None
 
 
 class TestPasswords:
