@@ -1,4 +1,4 @@
-"""The grammar of private ECR hosts: account and region stand in the name.
+"""The grammar of ECR hosts: account and region stand in a private one's name, ECR Public has two names.
 
 Sources: the patterns of amazon-ecr-credential-helper and cloud-provider-aws; partitions of botocore.
 Always matched whole: an unanchored copy of this pattern sends credentials to `….amazonaws.com.evil.example`.
@@ -46,16 +46,24 @@ PARTITIONS: Final = (
 """Source: botocore data/partitions.json, read with boto3 1.44.5."""
 
 PARTITION_NAMES: Final = tuple(partition.name for partition in PARTITIONS)
+ECR_PUBLIC_HOSTS: Final = ("public.ecr.aws", "ecr-public.aws.com")
+"""The second answers over IPv6 as well. Source: amazon-ecr-credential-helper."""
 
 
 @dataclass(frozen=True, slots=True)
-class EcrHost:
+class Place:
+    """Where AWS's services are called: a region of a partition, at FIPS endpoints only if the host is one."""
+
+    region: str
+    partition: Partition
+    fips: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EcrHost(Place):
     """What a private ECR host says about itself."""
 
     account: str
-    region: str
-    partition: Partition
-    fips: bool
     dual_stack: bool
 
     @classmethod
@@ -69,7 +77,13 @@ class EcrHost:
         for partition in PARTITIONS:
             expected = partition.dual_stack_suffix if dual_stack else partition.suffix
             if expected == suffix and partition.region.fullmatch(region) is not None:
-                return cls(match["account"], region, partition, match["fips"] is not None, dual_stack)
+                return cls(
+                    region=region,
+                    partition=partition,
+                    fips=match["fips"] is not None,
+                    account=match["account"],
+                    dual_stack=dual_stack,
+                )
         raise InvalidHostError(f"the region {region} does not belong to the domain {suffix}")
 
 
@@ -80,3 +94,22 @@ def is_ecr_host(host: str) -> bool:
     except InvalidHostError:
         return False
     return True
+
+
+def is_ecr_public_host(host: str) -> bool:
+    """Whether the whole of a lower-case host is ECR Public."""
+    return host in ECR_PUBLIC_HOSTS
+
+
+def place_of(host: str) -> Place:
+    """Return where the services behind a lower-case ECR host are called; raise InvalidHostError."""
+    return ECR_PUBLIC_PLACE if is_ecr_public_host(host) else EcrHost.parse(host)
+
+
+def partition_named(name: str) -> Partition:
+    """Return the partition of this name; raise KeyError."""
+    return {partition.name: partition for partition in PARTITIONS}[name]
+
+
+ECR_PUBLIC_PLACE: Final = Place("us-east-1", partition_named("aws"))
+"""Wherever it is pulled from. https://docs.aws.amazon.com/general/latest/gr/ecr-public.html"""

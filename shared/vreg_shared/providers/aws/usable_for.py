@@ -1,4 +1,4 @@
-"""Where an AWS identity may be used: accounts of one partition, in any region."""
+"""Where an AWS identity may be used: accounts of one partition in any region, and ECR Public."""
 
 from typing import Annotated, Literal
 
@@ -6,7 +6,7 @@ from pydantic import Field
 
 from vreg_shared.auth_method import UsableFor
 from vreg_shared.provider import InvalidHostError
-from vreg_shared.providers.aws.hosts import EcrHost
+from vreg_shared.providers.aws.hosts import ECR_PUBLIC_PLACE, EcrHost, is_ecr_public_host
 
 AccountId = Annotated[str, Field(pattern=r"^[0-9]{12}$", examples=["123456789012"])]
 
@@ -16,21 +16,26 @@ class AwsUsableFor(UsableFor):
 
     partition: Annotated[
         Literal["aws", "aws-cn", "aws-us-gov", "aws-eusc", "aws-iso", "aws-iso-b", "aws-iso-e", "aws-iso-f"],
-        Field(title="Partition", description="Which of AWS's separate clouds; `aws` is the usual one."),
+        Field(
+            title="Partition",
+            description="Which of AWS's separate clouds; `aws` is the usual one, and has ECR Public.",
+        ),
     ] = "aws"
     accounts: Annotated[
         tuple[AccountId, ...],
         Field(
             title="Registry accounts",
-            description="The accounts whose registries may be read with this identity.",
-            min_length=1,
+            description="The accounts whose private registries may be read with this identity; none for an "
+            "identity that is used with ECR Public alone.",
             max_length=1000,
         ),
-    ]
+    ] = ()
 
     def permits(self, host: str, repository: str = "") -> bool:
-        """Whether `host` is a registry of one of the accounts, in any region of the partition."""
+        """Whether `host` is a registry of one of the accounts, in any region, or ECR Public."""
         del repository  # accounts are named by hosts alone
+        if is_ecr_public_host(host):
+            return self.partition == ECR_PUBLIC_PLACE.partition.name
         try:
             place = EcrHost.parse(host)
         except InvalidHostError:
