@@ -2,18 +2,36 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from vreg_shared.providers.aws.refusals import (
+    ASSUME_ROLE,
+    CONTAINER,
+    ECR_LOGIN,
+    ECR_PUBLIC_LOGIN,
+    INSTANCE_ROLE,
+    INSTANCE_SESSION,
+    REFUSALS,
+    THROTTLED,
+    WEB_IDENTITY,
+)
+from vreg_shared.refusals import Refusal
 from vreg_shared.secret import Secret
-from vreg_token_broker.exchange import Refused, Unavailable
-from vreg_token_broker.exchanges.aws.calls import AuthorizationToken
-from vreg_token_broker.exchanges.aws.ladder import lifetime, session_name
-from vreg_token_broker.exchanges.aws.refusals import THROTTLED, AwsRefusal, judge
+from vreg_token_broker.exchange import Refused, Unavailable, outcome_of
+from vreg_token_broker.exchanges.aws.ladder import lifetime
+from vreg_token_broker.exchanges.aws.rungs import AuthorizationToken
+from vreg_token_broker.exchanges.aws.sessions import session_name
 
 NOW = datetime(2026, 11, 23, 12, tzinfo=UTC)
 
 
-def refusal(code: str, message: str = "", status: int = 400, skew: float = 0.0) -> AwsRefusal:
+def refusal(
+    code: str, message: str = "", status: int = 400, skew: float = 0.0, step: str = ECR_LOGIN
+) -> Refusal:
     date = NOW + timedelta(seconds=skew)
-    return AwsRefusal("ecr:GetAuthorizationToken", code, message, status, "request-id", date)
+    return Refusal(step, code, message, status, "request-id", date)
+
+
+def judge(said: Refusal, now: datetime) -> Refused | Unavailable:
+    return outcome_of(REFUSALS, said, now)
 
 
 @pytest.mark.parametrize(
@@ -90,3 +108,51 @@ def test_an_end_that_is_absent_is_soon_and_one_too_far_is_nominal() -> None:
 def test_a_session_is_named_after_its_identity() -> None:
     assert session_name("01JDEXAMPLE") == "vreg-01JDEXAMPLE"
     assert session_name("what ever/é" + "x" * 100) == "vreg-what-ever--" + "x" * 48
+
+
+NO_PROVIDER = "No OpenIDConnect provider found in your account for https://vreg.example.com/oidc"
+NO_BEARER = "User: x is not authorized to perform: sts:GetServiceBearerToken on resource: *"
+
+
+@pytest.mark.parametrize(
+    ("step", "code", "message", "status", "reason", "word"),
+    [
+        (ASSUME_ROLE, "AccessDenied", "", 403, "permission_denied", "external id"),
+        (ECR_LOGIN, "AccessDeniedException", "", 400, "permission_denied", "ecr:GetAuthorizationToken"),
+        (ECR_PUBLIC_LOGIN, "AccessDeniedException", "", 400, "permission_denied", "ecr-public:GetAuth"),
+        (ECR_PUBLIC_LOGIN, "AccessDeniedException", NO_BEARER, 400, "permission_denied", "sts:GetService"),
+        (WEB_IDENTITY, "AccessDenied", "", 403, "permission_denied", "subject"),
+        (WEB_IDENTITY, "InvalidIdentityToken", NO_PROVIDER, 400, "federation_config", "last slash"),
+        (WEB_IDENTITY, "InvalidIdentityToken", "Incorrect token audience", 400, "audience_refused", "client"),
+        (WEB_IDENTITY, "InvalidIdentityToken", "whatever", 400, "federation_config", "keys"),
+        (WEB_IDENTITY, "IDPRejectedClaim", "", 403, "federation_config", "claims"),
+        (WEB_IDENTITY, "ExpiredTokenException", "", 400, "credential_expired", "token file"),
+        (WEB_IDENTITY, "RegionDisabledException", "", 403, "region_disabled", "STS"),
+        (ASSUME_ROLE, "PackedPolicyTooLarge", "", 400, "settings_invalid", "repositories"),
+        (ASSUME_ROLE, "MalformedPolicyDocument", "", 400, "settings_invalid", "repositories"),
+        (CONTAINER, "403", "", 403, "no_ambient_identity", "Pod Identity"),
+        (INSTANCE_SESSION, "403", "", 403, "no_ambient_identity", "--http-endpoint enabled"),
+        (INSTANCE_ROLE, "404", "", 404, "no_ambient_identity", "instance profile"),
+        (INSTANCE_ROLE, "AssumeRoleUnauthorizedAccess", "", 200, "permission_denied", "ec2.amazonaws.com"),
+    ],
+)
+def test_each_step_has_a_remedy_of_its_own(  # noqa: PLR0913, PLR0917 - columns
+    step: str, code: str, message: str, status: int, reason: str, word: str
+) -> None:
+    outcome = judge(refusal(code, message, status, step=step), NOW)
+    assert isinstance(outcome, Refused)
+    assert outcome.reason == reason
+    assert word in outcome.remedy
+
+
+@pytest.mark.parametrize(
+    ("code", "message"),
+    [
+        ("IDPCommunicationError", ""),
+        ("InvalidIdentityToken", "Couldn't retrieve verification key from your identity provider"),
+    ],
+)
+def test_an_issuer_that_aws_cannot_reach_may_be_reachable_later(code: str, message: str) -> None:
+    outcome = judge(refusal(code, message, step=WEB_IDENTITY), NOW)
+    assert isinstance(outcome, Unavailable)
+    assert outcome.reason == "issuer_unreachable"

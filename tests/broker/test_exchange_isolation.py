@@ -17,7 +17,7 @@ from vreg_shared.provider import InvalidHostError
 from vreg_shared.providers.aws.hosts import EcrHost
 from vreg_shared.secret import Secret
 from vreg_token_broker.exchange import Issued
-from vreg_token_broker.exchanges.aws.calls import AwsCalls, Route
+from vreg_token_broker.exchanges.aws.client import AwsClient, Route
 
 HOST = EcrHost.parse("123456789012.dkr.ecr.eu-west-1.amazonaws.com")
 
@@ -106,7 +106,7 @@ async def test_a_planted_set_up_changes_nothing(world: Clouds, home: Path, canar
 
 def test_an_environments_proxy_is_no_proxy_of_ours(home: Path, canary: socket.socket) -> None:
     assert home.exists()
-    calls = AwsCalls(Route(EgressPolicy()))
+    calls = AwsClient(Route(EgressPolicy()))
     assert calls.endpoint("sts", HOST) == "https://sts.eu-west-1.amazonaws.com"
     assert Route(EgressPolicy()).proxies("https://sts.eu-west-1.amazonaws.com") == {}
     canary.close()
@@ -123,7 +123,7 @@ def test_the_operators_proxy_keeps_its_login_and_its_exemptions() -> None:
 
 @pytest.mark.parametrize("service", ["sts", "ecr"])
 def test_an_endpoint_is_computed_from_the_registrys_host_alone(service: str) -> None:
-    endpoint = AwsCalls(Route(EgressPolicy())).endpoint(service, HOST)
+    endpoint = AwsClient(Route(EgressPolicy())).endpoint(service, HOST)
     assert endpoint.endswith(".eu-west-1.amazonaws.com")
     with pytest.raises(InvalidHostError):
         EcrHost.parse("123456789012.dkr.ecr.eu-west-1.amazonaws.com.evil.example")

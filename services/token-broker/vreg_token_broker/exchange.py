@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Final, Protocol
 
-from vreg_shared.auth_method import AuthMethod, IdentityTokenNeed
+from vreg_shared.auth_method import AuthMethod, IdentityTokenNeed, UsableFor
 from vreg_shared.clock import Clock
 from vreg_shared.egress import EgressPolicy
 from vreg_shared.errors import VregError
@@ -17,13 +17,17 @@ from vreg_shared.secret import Secret
 
 @dataclass(frozen=True, slots=True)
 class ExchangeOrder:
-    """Everything one climb needs. `method` holds opened secrets; `host` is any host of the lease scope."""
+    """Everything one climb needs. `method` holds opened secrets; `host` is any host of the lease scope.
+
+    `usable_for` is for exchanges that ask for no more than that; None where nobody said.
+    """
 
     identity_id: str
     external_id: str
     method: AuthMethod
     kind: RegistryKind
     host: str
+    usable_for: UsableFor | None = None
 
 
 @dataclass(frozen=True, slots=True)

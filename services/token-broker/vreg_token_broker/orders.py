@@ -4,10 +4,8 @@ import json
 
 from pydantic import ValidationError
 
-from vreg_shared.auth_method import AuthMethod, Objection
 from vreg_shared.catalogue import Catalogue
 from vreg_shared.clock import Clock
-from vreg_shared.messages.identity import IdentityRecord
 from vreg_shared.operator_grants import OperatorGrants
 from vreg_shared.sealing import SealBrokenError, SealingKey, open_sealed
 from vreg_token_broker.exchange import ExchangeOrder, Refused
@@ -45,16 +43,13 @@ class Orders:
             return Refused("seal_broken", str(error), _REMEDY_SEAL, is_final=True)
         except (ValidationError, json.JSONDecodeError, TypeError) as error:
             return Refused("settings_invalid", _fields(error), _REMEDY_SETTINGS, is_final=True)
-        for objection in self._objections(method, identity):
+        provider = self._catalogue.provider_of_method(method.tag)
+        usable_for = provider.usable_for.model_validate(identity.usable_for)
+        for objection in self._grants.objections(method) + method.objections(usable_for, self._clock.now()):
             return Refused(objection.code, objection.field, objection.message, is_final=True)
         # A lease may also name a token endpoint's host, which is no registry of the kind.
         host = next(host for host in plan.hosts if plan.kind.owns(host))
-        return ExchangeOrder(identity.id, identity.external_id, method, plan.kind, host)
-
-    def _objections(self, method: AuthMethod, identity: IdentityRecord) -> tuple[Objection, ...]:
-        provider = self._catalogue.provider_of_method(method.tag)
-        usable_for = provider.usable_for.model_validate(identity.usable_for)
-        return self._grants.objections(method) + method.objections(usable_for, self._clock.now())
+        return ExchangeOrder(identity.id, identity.external_id, method, plan.kind, host, usable_for)
 
 
 def _fields(error: Exception) -> str:

@@ -1,126 +1,133 @@
-"""The climb: key, or key to role session, to ECR token; judged at each rung, and a session tried twice."""
+"""The climb: a session, and with it a token of ECR or of ECR Public; what ended on the way is tried twice."""
 
-import asyncio
 import base64
 import binascii
-import re
-from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timedelta
 from typing import Final, Protocol
 
 from vreg_shared.clock import Clock
 from vreg_shared.lease import RegistryCredential
-from vreg_shared.provider import InvalidHostError
-from vreg_shared.providers.aws.auth_methods import AccessKey, AssumeRole
-from vreg_shared.providers.aws.hosts import EcrHost
+from vreg_shared.provider import InvalidHostError, Presentation
+from vreg_shared.providers.aws.auth_methods import RoleChain
+from vreg_shared.providers.aws.hosts import Place, is_ecr_public_host, place_of
+from vreg_shared.providers.aws.refusals import EXPIRED, REFUSALS
 from vreg_shared.secret import Secret
-from vreg_token_broker.exchange import ExchangeOrder, Issued, Outcome, Refused, Unavailable
-from vreg_token_broker.exchanges.aws.calls import (
+from vreg_token_broker.exchange import (
+    ExchangeOrder,
+    IdentityTokenError,
+    Issued,
+    Outcome,
+    Refused,
+    Unavailable,
+    outcome_of,
+)
+from vreg_token_broker.exchanges.aws.rungs import (
     AuthorizationToken,
     AwsKeys,
     AwsRefusedError,
-    AwsUnavailableError,
-    RoleRequest,
-    RoleSession,
+    Budget,
+    NoAnswerError,
+    Session,
 )
-from vreg_token_broker.exchanges.aws.refusals import EXPIRED, judge
 
 NOMINAL_LIFE: Final = timedelta(hours=12)
 UNKNOWN_LIFE: Final = timedelta(seconds=60)
 """For an answer without an end: OAuth's default, since a guess too long is a pull that fails."""
-_SESSION_NAME_LIMIT: Final = 64
+_PUBLIC_USER: Final = "AWS"
+"""Whom the token is for, should it ever be shown to the realm, which takes Basic."""
 
 
-class Calls(Protocol):
-    """AWS, as far as it is needed. The calls block."""
+class Opens(Protocol):
+    """The rungs below the token."""
 
-    def assume_role(self, place: EcrHost, keys: AwsKeys, request: RoleRequest) -> RoleSession:
-        """Ask STS; raise AwsRefusedError or AwsUnavailableError."""
+    async def open(self, order: ExchangeOrder, place: Place, budget: Budget) -> Session:
+        """Return the keys that ask for it; raise AwsRefusedError, NoAnswerError or IdentityTokenError."""
         ...
 
-    def authorization_token(self, place: EcrHost, keys: AwsKeys) -> AuthorizationToken:
-        """Ask ECR; raise AwsRefusedError or AwsUnavailableError."""
+
+class Ecr(Protocol):
+    """The calls that give a token. Both raise AwsRefusedError or NoAnswerError."""
+
+    async def authorization_token(self, place: Place, keys: AwsKeys, budget: Budget) -> AuthorizationToken:
+        """Ask a region's ECR."""
+        ...
+
+    async def public_authorization_token(
+        self, place: Place, keys: AwsKeys, budget: Budget
+    ) -> AuthorizationToken:
+        """Ask ECR Public."""
         ...
 
 
 class AwsExchange:
-    """Climbs in one of `threads` threads of its own, so a silent AWS cannot stall the event loop."""
+    """Climbs within a budget of its own; a token is good for every registry the principal may read there."""
 
-    def __init__(self, calls: Calls, clock: Clock, threads: int) -> None:
-        self._calls = calls
+    def __init__(self, sessions: Opens, ecr: Ecr, clock: Clock) -> None:
+        self._sessions = sessions
+        self._ecr = ecr
         self._clock = clock
-        self._threads = ThreadPoolExecutor(threads, thread_name_prefix="aws-exchange")
 
     async def lease_for(self, order: ExchangeOrder) -> Outcome:
-        """Return a credential for every registry the principal may read in the host's region, or why not."""
+        """Return a credential for the host's region, or for ECR Public, or why not."""
         try:
-            place = EcrHost.parse(order.host)
+            place = place_of(order.host)
         except InvalidHostError as error:
             return Refused("host_invalid", str(error), "Use the registry's own host name.", is_final=True)
-        if isinstance(order.method, AssumeRole) and _partition(order.method) != place.partition.name:
-            return Refused(
-                "partition_mismatch",
-                f"role of {_partition(order.method)}, registry of {place.partition.name}",
-                "Use a role of the registry's own partition.",
-                is_final=True,
-            )
-        return await asyncio.get_running_loop().run_in_executor(self._threads, self._climb, order, place)
-
-    def _climb(self, order: ExchangeOrder, place: EcrHost) -> Outcome:
+        refused = _mismatch(order, place)
+        if refused is not None:
+            return refused
         try:
-            if isinstance(order.method, AccessKey):
-                keys = _keys(order.method)
-                return self._issued(
-                    order, self._calls.authorization_token(place, keys), keys.access_key_id, ()
-                )
-            if isinstance(order.method, AssumeRole):
-                return self._climb_by_role(order, order.method, place)
+            return await self._climb(order, place, Budget.begin(self._clock))
         except AwsRefusedError as error:
-            return judge(error.refusal, self._clock.now())
-        except AwsUnavailableError as error:
+            return outcome_of(REFUSALS, error.refusal, self._clock.now())
+        except (NoAnswerError, IdentityTokenError) as error:
             return error.outcome
-        return Refused(
-            "method_not_supported",
-            remedy="Choose one of AWS's auth methods for this identity.",
-            is_final=True,
-        )
 
-    def _climb_by_role(self, order: ExchangeOrder, method: AssumeRole, place: EcrHost) -> Outcome:
-        session = self._assume(order, method, place)
+    async def _climb(self, order: ExchangeOrder, place: Place, budget: Budget) -> Outcome:
         try:
-            token = self._calls.authorization_token(place, session.keys)
+            return await self._climb_once(order, place, budget)
         except AwsRefusedError as error:
-            if error.refusal.code not in EXPIRED:
+            if error.refusal.code not in EXPIRED or not isinstance(order.method, RoleChain):
                 raise
-            # A session that ended on the way: the key below it is as good as it was, so once more.
-            session = self._assume(order, method, place)
-            token = self._calls.authorization_token(place, session.keys)
-        return self._issued(order, token, session.principal, (session.request_id,))
+        # A session or a signed token that ended on the way: what it was got with is as good as it was.
+        return await self._climb_once(order, place, budget)
 
-    def _assume(self, order: ExchangeOrder, method: AssumeRole, place: EcrHost) -> RoleSession:
-        name = method.session_name or session_name(order.identity_id)
-        request = RoleRequest(method.role_arn, name, order.external_id, method.duration_seconds)
-        return self._calls.assume_role(place, _keys(method), request)
+    async def _climb_once(self, order: ExchangeOrder, place: Place, budget: Budget) -> Outcome:
+        session = await self._sessions.open(order, place, budget)
+        if is_ecr_public_host(order.host):
+            token = await self._ecr.public_authorization_token(place, session.keys, budget)
+        else:
+            token = await self._ecr.authorization_token(place, session.keys, budget)
+        return self._issued(order.kind.presentation, token, session)
 
-    def _issued(
-        self, order: ExchangeOrder, token: AuthorizationToken, principal: str, requests: tuple[str, ...]
-    ) -> Outcome:
-        ids = tuple(each for each in (*requests, token.request_id) if each)
-        try:
-            username, _, password = (
-                base64.b64decode(token.token.reveal(), validate=True).decode().partition(":")
-            )
-        except (binascii.Error, ValueError):
-            username, password = "", ""
-        if not (username and password):
-            return Unavailable("unexpected_answer", "the authorization token is not base64 of user:password")
+    def _issued(self, presentation: Presentation, token: AuthorizationToken, session: Session) -> Outcome:
+        ids = tuple(each for each in (*session.request_ids, token.request_id) if each)
+        credential = credential_of(token, presentation)
+        if credential is None:
+            return Unavailable("unexpected_answer", "the authorization token is not what a registry takes")
         issued_at, not_after = lifetime(token, self._clock.now())
         if not_after <= issued_at:
             return Unavailable(
                 "clock_skew", f"the token had ended at {not_after.isoformat()} when it came", request_ids=ids
             )
-        credential = RegistryCredential(username, Secret(password), order.kind.presentation)
-        return Issued(credential, issued_at, not_after, principal, ids)
+        return Issued(credential, issued_at, not_after, session.principal, ids)
+
+
+def credential_of(token: AuthorizationToken, presentation: Presentation) -> RegistryCredential | None:
+    """Return what the registry accepts, or None when that is not what came.
+
+    ECR takes Basic, made of the user and the password within. ECR Public refuses Basic; it takes the token
+    as it came, as a Bearer.
+    """
+    whole = token.token.reveal()
+    if presentation is Presentation.BEARER:
+        is_header = bool(whole) and whole.isascii() and whole.isprintable()
+        return RegistryCredential(_PUBLIC_USER, token.token, presentation) if is_header else None
+    try:
+        username, _, password = base64.b64decode(whole, validate=True).decode().partition(":")
+    except (binascii.Error, ValueError):
+        return None
+    return RegistryCredential(username, Secret(password), presentation) if username and password else None
 
 
 def lifetime(token: AuthorizationToken, now: datetime) -> tuple[datetime, datetime]:
@@ -130,14 +137,17 @@ def lifetime(token: AuthorizationToken, now: datetime) -> tuple[datetime, dateti
     return issued_at, min(not_after, issued_at + NOMINAL_LIFE)
 
 
-def session_name(identity_id: str) -> str:
-    """Return the name a role session goes by in CloudTrail: it says which identity acted."""
-    return re.sub(r"[^\w+=,.@-]", "-", f"vreg-{identity_id}", flags=re.ASCII)[:_SESSION_NAME_LIMIT]
-
-
-def _keys(method: AccessKey | AssumeRole) -> AwsKeys:
-    return AwsKeys(method.access_key_id, method.secret_access_key, method.session_token)
-
-
-def _partition(method: AssumeRole) -> str:
-    return method.role_arn.split(":")[1]
+def _mismatch(order: ExchangeOrder, place: Place) -> Refused | None:
+    """Return why roles of the chain cannot know this registry; None if they can."""
+    roles = order.method.role_arns if isinstance(order.method, RoleChain) else ()
+    foreign = [
+        partition for partition in (arn.split(":")[1] for arn in roles) if partition != place.partition.name
+    ]
+    if not foreign:
+        return None
+    return Refused(
+        "partition_mismatch",
+        f"role of {foreign}, registry of {place.partition.name}",
+        "Use a role of the registry's own partition.",
+        is_final=True,
+    )
