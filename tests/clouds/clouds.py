@@ -28,7 +28,7 @@ from tests.clouds.gcp.repository import GarImages
 from tests.clouds.hosting import connected, in_a_process, on_a_thread
 from tests.clouds.hub.control import HubControl
 from tests.clouds.hub.repository import HubRepository
-from tests.clouds.images import EcrRepository
+from tests.clouds.images import EcrPublicRepository, EcrRepository
 from tests.clouds.registries import Registries, RunningRegistry
 from tests.clouds.remote import Call, remote
 from tests.clouds.request_log import RequestLog
@@ -87,6 +87,11 @@ class Clouds:
         host = self.gcp.add_repository(project, location, name, readers=readers)
         path = f"{project}/{image}" if host == name else f"{project}/{name}/{image}"
         return GarImages(self.gcp, self.content, host, path)
+
+    def ecr_public(self, name: str) -> EcrPublicRepository:
+        """Make a repository of ECR Public, such as `docker/library/alpine`, to push to."""
+        self.aws.add_public_repository(name)
+        return EcrPublicRepository(self.aws, self.content, name)
 
     def hub_repository(
         self, host: str, name: str, *, is_public: bool = True, readers: tuple[str, ...] = ()

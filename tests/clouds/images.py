@@ -147,6 +147,25 @@ class EcrRepository:
         return store(image, self.content, put, *tags)
 
 
+@dataclass(frozen=True)
+class EcrPublicRepository:
+    """Where to push in the emulated ECR Public; the repository must exist."""
+
+    aws: AwsControl
+    content: ContentStore
+    name: str
+
+    def push(self, image: Image, *tags: str) -> str:
+        """Put the image there under these tags; return its digest."""
+
+        def put(digest: str, image: Image, tag: str | None) -> None:
+            self.aws.put_public_manifest(
+                self.name, digest=digest, media_type=image.media_type, blobs=tuple(image.blobs), tag=tag
+            )
+
+        return store(image, self.content, put, *tags)
+
+
 class _HasOrigin(Protocol):
     @property
     def origin(self) -> str: ...

@@ -1,14 +1,17 @@
 """Everything a test may do to the emulated AWS; every value is JSON, so that it works across processes."""
 
 import base64
+import secrets
 from dataclasses import dataclass
 
 from tests.clouds.aws.layer_bucket import LayerBucket
-from tests.clouds.aws.model import AccessKey, Role, UnknownThingError, random_id
+from tests.clouds.aws.machine import ContainerCredentials, InstanceMetadata
+from tests.clouds.aws.model import AccessKey, Federation, Role, UnknownThingError, random_id
 from tests.clouds.aws.places import partition_of, registry_host
 from tests.clouds.aws.policy import Statement
 from tests.clouds.aws.state import TWELVE_HOURS, AwsState
 from tests.clouds.aws.tokens import Token
+from tests.clouds.shelf import Shelf
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,9 +28,17 @@ class MadeKey:
 class AwsControl:
     """Users, roles, repositories, images and switches. Unknown names raise."""
 
-    def __init__(self, state: AwsState, bucket: LayerBucket) -> None:
+    def __init__(
+        self,
+        state: AwsState,
+        bucket: LayerBucket,
+        container: ContainerCredentials,
+        instance: InstanceMetadata,
+    ) -> None:
         self._state = state
         self._bucket = bucket
+        self._container = container
+        self._instance = instance
 
     def add_user(
         self, account: str, name: str, *, allow: tuple[Statement, ...] = (), partition: str = "aws"
@@ -49,16 +60,56 @@ class AwsControl:
         account: str,
         name: str,
         *,
-        trusts: tuple[str, ...],
+        trusts: tuple[str, ...] = (),
         external_id: str | None = None,
         allow: tuple[Statement, ...] = (),
         max_session_seconds: int = 3600,
         partition: str = "aws",
+        federations: tuple[Federation, ...] = (),
     ) -> str:
-        """Make or replace a role that these principals may assume; return its ARN."""
+        """Make or replace a role that these principals, services and subjects may assume; return its ARN."""
         role_id = random_id("AROA")
-        role = Role(account, partition, name, role_id, trusts, external_id, max_session_seconds)
+        role = Role(account, partition, name, role_id, trusts, external_id, max_session_seconds, federations)
         return self._state.model.add_role(role, allow).arn
+
+    def add_oidc_provider(self, account: str, issuer: str, *, audiences: tuple[str, ...]) -> None:
+        """Let an account know an issuer of identity tokens; the audiences are its client ids."""
+        self._state.model.oidc_providers[account, issuer] = set(audiences)
+
+    def delete_oidc_provider(self, account: str, issuer: str) -> None:
+        """Let an account know it no more."""
+        self._state.model.oidc_providers.pop((account, issuer))
+
+    def reject_claims_of(self, issuer: str) -> None:
+        """Let every claim of an issuer be rejected."""
+        self._state.rejected_issuers.add(issuer)
+
+    def associate_pod(self, role_arn: str) -> str:
+        """Give a pod a role, if that trusts pods; return the authorization token its containers ask with."""
+        token = secrets.token_urlsafe(200)
+        self._container.roles[token] = self._role(role_arn).arn
+        return token
+
+    def dissociate_pod(self, token: str) -> None:
+        """Take the pod's role away."""
+        del self._container.roles[token]
+
+    def set_instance_role(self, role_arn: str | None) -> None:
+        """Give the instance a role, if that trusts instances, or none."""
+        self._instance.role_arn = role_arn
+
+    def set_instance_put(self, *, status: int | None = None, is_too_far: bool = False) -> None:
+        """Let the metadata service refuse sessions of version 2, or its answers get lost on the way."""
+        self._instance.put_status = status
+        self._instance.is_too_far = is_too_far
+
+    def set_machine_session_life(self, seconds: float) -> None:
+        """Let credentials that pods and instances are given from now on live so long."""
+        self._state.machine_session_seconds = seconds
+
+    def set_packed_policy_limit(self, characters: int) -> None:
+        """Let longer session policies not fit once packed."""
+        self._state.packed_policy_limit = characters
 
     def delete_role(self, arn: str) -> None:
         """Remove a role; its sessions may do nothing any more."""
@@ -127,6 +178,16 @@ class AwsControl:
     def delete_tag(self, account: str, region: str, name: str, tag: str) -> None:
         """Let a tag name nothing."""
         self._state.model.repository(account, region, name).shelf.tags.pop(tag)
+
+    def add_public_repository(self, name: str) -> None:
+        """Make a repository of ECR Public, by alias and name."""
+        self._state.public_repositories.setdefault(name, Shelf())
+
+    def put_public_manifest(
+        self, name: str, *, digest: str, media_type: str, blobs: tuple[str, ...] = (), tag: str | None = None
+    ) -> None:
+        """Let it hold a manifest and blobs that are in the content store already."""
+        self._state.public_repositories[name].put(digest, media_type, blobs, tag)
 
     def blob_path(self, account: str, region: str, name: str, digest: str) -> str:
         """Return the path of a blob in the layer bucket, to aim a fault at."""

@@ -6,7 +6,7 @@ import string
 from dataclasses import dataclass, field
 
 from tests.clouds.aws.places import partition_of
-from tests.clouds.aws.policy import Statement, refusal
+from tests.clouds.aws.policy import Statement, refusal, session_refusal
 from tests.clouds.shelf import Shelf
 
 _UPPER = string.ascii_uppercase + string.digits
@@ -23,6 +23,8 @@ class Principal:
     iam_arn: str
     user_id: str
     is_session: bool
+    limits: tuple[Statement, ...] | None = None
+    """A session's own policy: it may do what this and its role's permissions both allow."""
 
 
 @dataclass
@@ -36,9 +38,18 @@ class AccessKey:
     expires_at: float | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Federation:
+    """What a role's trust policy wants of an identity token; None leaves a claim unlooked at."""
+
+    issuer: str
+    audience: str | None
+    subject: str | None
+
+
 @dataclass
 class Role:
-    """`trusted` are principals' ARNs, account roots or account ids; a required external id must match."""
+    """`trusted` are principals' ARNs, account roots or ids, or services; an external id must match."""
 
     account: str
     partition: str
@@ -47,6 +58,7 @@ class Role:
     trusted: tuple[str, ...]
     external_id: str | None
     max_session_seconds: int
+    federations: tuple[Federation, ...] = ()
 
     @property
     def arn(self) -> str:
@@ -92,6 +104,8 @@ class AwsModel:
         self.policies: dict[str, tuple[Statement, ...]] = {}
         self.repositories: dict[tuple[str, str, str], Repository] = {}
         self.disabled_regions: set[tuple[str, str]] = set()
+        self.oidc_providers: dict[tuple[str, str], set[str]] = {}
+        """(account, issuer) to the audiences that are its client ids."""
 
     def add_user(self, account: str, name: str, partition: str, allow: tuple[Statement, ...]) -> AccessKey:
         """Make a user with one key; a user that exists gets another key and this policy."""
@@ -112,12 +126,20 @@ class AwsModel:
         self.policies[role.arn] = allow
         return role
 
-    def open_session(self, role: Role, session_name: str, expires_at: float) -> AccessKey:
+    def open_session(
+        self,
+        role: Role,
+        session_name: str,
+        expires_at: float,
+        limits: tuple[Statement, ...] | None = None,
+    ) -> AccessKey:
         """Make temporary credentials of a role."""
         name = role.name.rpartition("/")[2]
         arn = f"arn:{role.partition}:sts::{role.account}:assumed-role/{name}/{session_name}"
         user_id = f"{role.role_id}:{session_name}"
-        principal = Principal(role.account, role.partition, arn, role.arn, user_id, is_session=True)
+        principal = Principal(
+            role.account, role.partition, arn, role.arn, user_id, is_session=True, limits=limits
+        )
         # Real ones begin like this, hold + and /, and have no fixed length.
         token = "IQoJb3JpZ2luX2Vj" + random_text(_SECRET, 340 + secrets.randbelow(200)) + "/+=="
         key = AccessKey(random_id("ASIA"), random_secret(), principal, token, expires_at)
@@ -146,6 +168,7 @@ class AwsModel:
         """Return IAM's whole sentence of refusal, or None when it allows."""
         statements = self.policies.get(principal.iam_arn, ())
         why = refusal(statements, action, resource, is_allowed_there=is_allowed_there)
+        why = why or session_refusal(principal.limits, action, resource)
         if why is None:
             return None
         return f"User: {principal.arn} is not authorized to perform: {action} on resource: {resource} {why}"
@@ -160,7 +183,7 @@ class AwsModel:
         is_named, is_home = role.names(principal), role.account == principal.account
         if not (is_named or role.names_account_of(principal)):
             return None
-        if is_named and is_home:
+        if is_named and is_home and session_refusal(principal.limits, "sts:AssumeRole", role_arn) is None:
             return role
         return role if self.refusal(principal, "sts:AssumeRole", role_arn) is None else None
 

@@ -20,14 +20,26 @@ REGIONS = {
     "aws-cn": ("cn-north-1", "cn-northwest-1"),
     "aws-us-gov": ("us-gov-west-1", "us-gov-east-1"),
     "aws-eusc": ("eusc-de-east-1",),
+    "aws-iso": ("us-iso-east-1",),
+    "aws-iso-b": ("us-isob-east-1",),
+    "aws-iso-e": ("eu-isoe-west-1",),
+    "aws-iso-f": ("us-isof-south-1",),
 }
 SUFFIXES = {
     "aws": ("amazonaws.com", "on.aws", "api.aws"),
     "aws-cn": ("amazonaws.com.cn", "on.amazonwebservices.com.cn", "api.amazonwebservices.com.cn"),
     "aws-us-gov": ("amazonaws.com", "on.aws", "api.aws"),
     "aws-eusc": ("amazonaws.eu", "on.amazonwebservices.eu", "api.amazonwebservices.eu"),
+    "aws-iso": ("c2s.ic.gov", "", ""),
+    "aws-iso-b": ("sc2s.sgov.gov", "", ""),
+    "aws-iso-e": ("cloud.adc-e.uk", "", ""),
+    "aws-iso-f": ("csp.hci.ic.gov", "", ""),
 }
-_FIPS_REGIONS = re.compile(r"us-.+")
+"""Of a partition's hosts, of its dual-stack registries and APIs; isolated ones have none of the latter."""
+PUBLIC_REGISTRIES = ("public.ecr.aws", "ecr-public.aws.com")
+PUBLIC_CDN = "d5l0dvt14r5h8.cloudfront.net"
+"""Where ECR Public's blobs are is not documented: a CDN of Amazon's own is what is generally seen."""
+_FIPS_REGIONS = re.compile(r"us-(?!iso).+")
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +47,8 @@ class Place:
     """A host of AWS: which service answers there, and where it stands."""
 
     service: str
-    """`sts`, `ecr-api`, `ecr` (the registry) or `s3` (where layers lie)."""
+    """`sts`, `ecr-api`, `ecr` (the registry), `s3` (where layers lie), and of ECR Public `ecr-public-api`,
+    `ecr-public` and `cloudfront`."""
     partition: str
     region: str
     account: str = ""
@@ -70,7 +83,7 @@ def partition_of(region: str) -> str:
 
 
 def _shared_places() -> dict[str, Place]:
-    places = {"sts.amazonaws.com": Place("sts", "aws", "us-east-1")}
+    places = {"sts.amazonaws.com": Place("sts", "aws", "us-east-1"), **_public_places()}
     for partition, regions in REGIONS.items():
         suffix, _, api = SUFFIXES[partition]
         for region in regions:
@@ -78,13 +91,26 @@ def _shared_places() -> dict[str, Place]:
             places |= {
                 f"sts.{region}.{suffix}": sts,
                 f"api.ecr.{region}.{suffix}": ecr,
-                f"ecr.{region}.{api}": ecr,
+                **({f"ecr.{region}.{api}": ecr} if api else {}),
                 layer_bucket(partition, region): Place("s3", partition, region),
                 layer_bucket(partition, region, is_dual_stack=True): Place("s3", partition, region),
             }
             if _FIPS_REGIONS.fullmatch(region):
                 places |= {f"sts-fips.{region}.{suffix}": sts, f"ecr-fips.{region}.{suffix}": ecr}
     return places
+
+
+def _public_places() -> dict[str, Place]:
+    """Its API has names in two regions; boto3 makes up others, which do not resolve."""
+    apis = {
+        name: Place("ecr-public-api", "aws", region)
+        for region in ("us-east-1", "us-west-2")
+        for name in (f"api.ecr-public.{region}.amazonaws.com", f"ecr-public.{region}.api.aws")
+    }
+    registries = {
+        host: Place("ecr-public", "aws", "us-east-1", storage_host=PUBLIC_CDN) for host in PUBLIC_REGISTRIES
+    }
+    return {**apis, **registries, PUBLIC_CDN: Place("cloudfront", "aws", "us-east-1")}
 
 
 def _registry(host: str) -> Place | None:
@@ -104,7 +130,9 @@ def _registry_places() -> dict[str, Place]:
         for region in regions:
             single = Place("ecr", partition, region, "", layer_bucket(partition, region))
             double = Place("ecr", partition, region, "", layer_bucket(partition, region, is_dual_stack=True))
-            places |= {f"dkr.ecr.{region}.{suffix}": single, f"dkr-ecr.{region}.{dual}": double}
+            places |= {f"dkr.ecr.{region}.{suffix}": single}
+            if dual:
+                places |= {f"dkr-ecr.{region}.{dual}": double}
             if _FIPS_REGIONS.fullmatch(region):
                 places |= {
                     f"dkr.ecr-fips.{region}.{suffix}": single,

@@ -24,6 +24,12 @@ class Refused(StrEnum):
     UNKNOWN_ACTION = "unknown action"
     REGION = "region"
     THROTTLED = "throttled"
+    POLICY = "session policy"
+    POLICY_SIZE = "session policy too large"
+    IDENTITY_TOKEN = "identity token"
+    IDENTITY_TOKEN_EXPIRED = "identity token expired"
+    CLAIM = "claim"
+    ISSUER = "issuer"
 
 
 class AwsRefusalError(Exception):
@@ -46,6 +52,12 @@ _QUERY = {
     Refused.UNKNOWN_ACTION: (400, "InvalidAction"),
     Refused.REGION: (403, "RegionDisabledException"),
     Refused.THROTTLED: (400, "Throttling"),
+    Refused.POLICY: (400, "MalformedPolicyDocument"),
+    Refused.POLICY_SIZE: (400, "PackedPolicyTooLarge"),
+    Refused.IDENTITY_TOKEN: (400, "InvalidIdentityToken"),
+    Refused.IDENTITY_TOKEN_EXPIRED: (400, "ExpiredTokenException"),
+    Refused.CLAIM: (403, "IDPRejectedClaim"),
+    Refused.ISSUER: (400, "IDPCommunicationError"),
 }
 _JSON = {
     Refused.UNSIGNED: (400, "MissingAuthenticationTokenException"),

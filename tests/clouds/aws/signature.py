@@ -15,7 +15,7 @@ from tests.clouds.wire import Request
 
 _ALGORITHM = "AWS4-HMAC-SHA256"
 _SKEW_SECONDS = 5 * 60
-_SIGNING_NAMES = {"sts": "sts", "ecr-api": "ecr"}
+_SIGNING_NAMES = {"sts": "sts", "ecr-api": "ecr", "ecr-public-api": "ecr-public"}
 _AUTHORIZATION = re.compile(
     r"AWS4-HMAC-SHA256 Credential=(?P<key>[A-Z0-9]+)/(?P<date>\d{8})/(?P<region>[a-z0-9-]+)/"
     r"(?P<service>[a-z0-9-]+)/aws4_request, ?SignedHeaders=(?P<headers>[a-z0-9;-]+), ?"

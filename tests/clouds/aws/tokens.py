@@ -6,7 +6,12 @@ import json
 import secrets
 from dataclasses import dataclass, replace
 
-from tests.clouds.aws.model import AccessKey
+from tests.clouds.aws.model import AccessKey, Principal
+
+PUBLIC = "public"
+"""What stands for a region in tokens of ECR Public."""
+ANONYMOUS = AccessKey("", "", Principal("", "aws", "anonymous", "anonymous", "", is_session=False))
+"""Whom ECR Public's token endpoint gives tokens to that shows nothing."""
 
 
 @dataclass(frozen=True, slots=True)
