@@ -10,33 +10,27 @@ from pathlib import Path
 
 import pytest
 
-from tests.clouds.aws.control import MadeKey
+from tests.broker.aws_climbs import (
+    IDENTITY,
+    by_key,
+    by_role,
+    exchange_through,
+    order,
+    refused,
+    unavailable,
+)
 from tests.clouds.aws.policy import may_assume, may_pull
 from tests.clouds.clouds import Clouds, clouds
 from tests.clouds.faults import Fault, Harm
 from tests.clouds.scene import ACCOUNT, EXTERNAL_ID, OTHER_REGION, REGION, Scene, set_scene
 from tests.support.wait import eventually
-from vreg_shared.auth_method import AuthMethod
-from vreg_shared.catalogue import catalogue
-from vreg_shared.clock import SystemClock
-from vreg_shared.egress import EgressPolicy
 from vreg_shared.provider import Presentation
-from vreg_shared.providers.aws.auth_methods import AccessKey, AssumeRole
+from vreg_shared.providers.aws.auth_methods import AssumeRole
 from vreg_shared.secret import Secret
-from vreg_shared.settings import EgressSettings
 from vreg_token_broker.exchange import (
     Exchange,
-    ExchangeOrder,
-    ExchangeWorld,
     Issued,
-    Outcome,
-    Refused,
-    Unavailable,
 )
-from vreg_token_broker.exchanges import find_exchanges
-from vreg_token_broker.trust_file import write_trust_file
-
-IDENTITY = "01JDEXAMPLEEXAMPLEEXAMPLE0"
 
 
 @pytest.fixture
@@ -53,48 +47,6 @@ def scene(world: Clouds) -> Scene:
 @pytest.fixture
 def exchange(world: Clouds, tmp_path: Path) -> Exchange:
     return exchange_through(world, tmp_path)
-
-
-def exchange_through(world: Clouds, folder: Path, **changes: str) -> Exchange:
-    """Return the broker's own AWS exchange, set up as an operator would behind this gateway."""
-    settings = EgressSettings(
-        **({"https_proxy": world.gateway_url} | changes), ca_bundle=world.ca_bundle, no_proxy="127.0.0.1"
-    )
-    policy = EgressPolicy.from_settings(settings)
-    trust = write_trust_file(folder, policy.ca_pem)
-    return find_exchanges(catalogue(), ExchangeWorld(SystemClock(), policy, str(trust)))["aws"]
-
-
-def by_key(key: MadeKey) -> AccessKey:
-    token = Secret(key.session_token) if key.session_token is not None else None
-    return AccessKey(
-        access_key_id=key.access_key_id,
-        secret_access_key=Secret(key.secret_access_key),
-        session_token=token,
-    )
-
-
-def by_role(scene: Scene, **changes: object) -> AssumeRole:
-    known = {
-        "access_key_id": scene.key.access_key_id,
-        "secret_access_key": Secret(scene.key.secret_access_key),
-        "role_arn": scene.role_arn,
-    }
-    return AssumeRole.model_validate(known | changes)
-
-
-def order(method: AuthMethod, host: str, external_id: str = EXTERNAL_ID) -> ExchangeOrder:
-    return ExchangeOrder(IDENTITY, external_id, method, catalogue().kind("ecr"), host)
-
-
-def refused(outcome: Outcome) -> Refused:
-    assert isinstance(outcome, Refused), outcome
-    return outcome
-
-
-def unavailable(outcome: Outcome) -> Unavailable:
-    assert isinstance(outcome, Unavailable), outcome
-    return outcome
 
 
 async def test_a_role_becomes_a_registry_credential(world: Clouds, scene: Scene, exchange: Exchange) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.broker.test_aws_exchange import by_key, by_role, exchange_through, order
+from tests.broker.aws_climbs import by_key, by_role, exchange_through, order
 from tests.clouds.clouds import Clouds, clouds
 from tests.clouds.scene import Scene, set_scene
 from vreg_shared.egress import EgressPolicy

@@ -126,7 +126,8 @@ _FEDERATION: Final = (
         codes=_INVALID_IDENTITY_TOKEN,
         contains=("no openidconnect provider found",),
         cause="The role's account has no OIDC provider for the token's issuer.",
-        remedy="Make it there as the trust steps show; its URL must be the issuer's, to the last slash.",
+        remedy="Make an OIDC provider in the role's account, as the trust steps show; its URL must be the "
+        "issuer's, to the last slash.",
     ),
     RefusalRule(
         reason="audience_refused",
@@ -247,8 +248,8 @@ _MACHINE: Final = (
         steps=frozenset({INSTANCE_SESSION}),
         statuses=frozenset({403, 404, 405}),
         cause="The instance's metadata service is switched off, or does not speak version 2.",
-        remedy="Enable it: aws ec2 modify-instance-metadata-options --http-endpoint enabled --http-tokens "
-        "required --http-put-response-hop-limit 2. vreg never uses version 1.",
+        remedy="Enable the service: aws ec2 modify-instance-metadata-options --http-endpoint enabled "
+        "--http-tokens required --http-put-response-hop-limit 2. vreg never uses version 1.",
     ),
     RefusalRule(
         reason="no_ambient_identity",
