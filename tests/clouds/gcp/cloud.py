@@ -3,7 +3,6 @@
 from collections.abc import Mapping
 
 from tests.clouds.cloud import Cloud, Parts
-from tests.clouds.gcp.aws_container import AwsContainer
 from tests.clouds.gcp.aws_proof import AwsProofs
 from tests.clouds.gcp.control import GcpControl
 from tests.clouds.gcp.gar_downloads import Downloads
@@ -31,9 +30,9 @@ class Gcp:
             downloads,
         )
         self._services: dict[str, Service] = {service.name: service for service in services}
-        container = AwsContainer()
-        self.control: object = GcpControl(state, container)
-        self.local: Mapping[str, Service] = {each.name: each for each in (Metadata(state), container)}
+        metadata = Metadata(state)
+        self.control: object = GcpControl(state)
+        self.local: Mapping[str, Service] = {metadata.name: metadata}
 
     def find(self, host: str) -> Service | None:
         """Return what answers under a name of Google."""

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from cryptography.hazmat.primitives.asymmetric.rsa import generate_private_key
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
-from tests.clouds.gcp.aws_container import AwsContainer, AwsSession
 from tests.clouds.gcp.model import Account, PoolProvider, Repository, UnknownThingError, read_keys
 from tests.clouds.gcp.paths import read_path
 from tests.clouds.gcp.places import GCR, REGIONS, find_place
@@ -40,9 +39,8 @@ class MadeServiceKey:
 class GcpControl:
     """Service accounts, pools, repositories, images and switches. Unknown names raise."""
 
-    def __init__(self, state: GcpState, container: AwsContainer) -> None:
+    def __init__(self, state: GcpState) -> None:
         self._state = state
-        self._container = container
 
     def add_service_account(self, email: str, *, actors: tuple[str, ...] = ()) -> str:
         """Make a service account that these members may act as; return it as a member."""
@@ -132,11 +130,6 @@ class GcpControl:
     def refuse_machine(self, status: int, words: str) -> None:
         """Let the metadata server refuse tokens in these words."""
         self._state.machine.refusal = (status, words)
-
-    def set_container(self, session: AwsSession) -> str:
-        """Give the container on AWS a role; return the token by which it may ask for it."""
-        self._container.session = session
-        return self._container.token
 
     def disable_service(self, name: str) -> None:
         """Let an API, such as `iamcredentials`, not be enabled in the project."""

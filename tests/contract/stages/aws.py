@@ -8,7 +8,8 @@ from tests.clouds.aws.model import Federation
 from tests.clouds.aws.policy import may_assume, may_pull
 from tests.clouds.clouds import Clouds
 from tests.clouds.images import make_image
-from tests.clouds.scene import ACCOUNT, BROKER_ACCOUNT, REGION
+from tests.clouds.scene import ACCOUNT, BROKER_ACCOUNT, OTHER_ACCOUNT, OTHER_REGION, REGION
+from tests.contract.machine import container_on_aws, instance_on_aws, machine_role
 from tests.contract.stage import Applicant, Prepared, Stage
 from vreg_shared.auth_method import AuthMethod
 from vreg_shared.providers.aws import AwsUsableFor
@@ -23,6 +24,14 @@ from vreg_shared.providers.aws.auth_methods import (
 from vreg_shared.secret import Secret
 
 _AUDIENCE = "sts.amazonaws.com"
+_PLACES = {
+    "aws.access_key": (ACCOUNT, REGION),
+    "aws.assume_role": (ACCOUNT, OTHER_REGION),
+    "aws.web_identity": (OTHER_ACCOUNT, REGION),
+    "aws.container": (OTHER_ACCOUNT, OTHER_REGION),
+    "aws.instance": (ACCOUNT, REGION),
+}
+"""Two accounts, two regions, and each account by two methods or more."""
 _STEPS = {
     "aws.access_key": ("ecr-api",),
     "aws.assume_role": ("sts", "ecr-api"),
@@ -36,19 +45,21 @@ class AwsStage:
     def __init__(self, clouds: Clouds) -> None:
         self._clouds = clouds
         self._aws = clouds.aws
-        self._applicant = Applicant("", "", "", "")
+        self._applicant, self._account = Applicant("", "", "", ""), ACCOUNT
+        self._applicants: dict[str, Applicant] = {}
         self._made = 0
 
     def prepare(self, tag: str, applicant: Applicant) -> Prepared:
-        self._applicant = applicant
         name = applicant.identity_id.lower()
-        repository = self._clouds.ecr(ACCOUNT, REGION, f"team/{name}")
+        self._applicant = self._applicants[f"team/{name}"] = applicant
+        self._account, region = _PLACES[tag]
+        repository = self._clouds.ecr(self._account, region, f"team/{name}")
         method, environment, secrets = self._method(tag)
         return Prepared(
             method=method,
-            usable_for=AwsUsableFor(accounts=(ACCOUNT,)),
+            usable_for=AwsUsableFor(accounts=(self._account,)),
             kind="ecr",
-            host=self._aws.host(ACCOUNT, REGION),
+            host=self._aws.host(self._account, region),
             repository=repository.name,
             tag="1",
             digest=repository.push(make_image(name), "1"),
@@ -58,7 +69,11 @@ class AwsStage:
         )
 
     def push(self, prepared: Prepared, seed: str, tag: str) -> str:
-        return self._clouds.ecr(ACCOUNT, REGION, prepared.repository).push(make_image(seed), tag)
+        account, region = _PLACES[prepared.method.tag]
+        return self._clouds.ecr(account, region, prepared.repository).push(make_image(seed), tag)
+
+    def granted(self) -> int:
+        return self._clouds.log.count(operation="GetAuthorizationToken", status="200")
 
     def set_life(self, seconds: float) -> None:
         self._aws.set_token_life(seconds)
@@ -76,6 +91,7 @@ class AwsStage:
 
     def replace(self, prepared: Prepared) -> Prepared:
         method = prepared.method
+        self._applicant, (self._account, _) = self._applicants[prepared.repository], _PLACES[method.tag]
         if isinstance(method, AccessKey | AssumeRole):
             key = self._aws.rotate_key(method.access_key_id)
             renewed: AuthMethod = method.model_copy(update=_key(key))
@@ -89,37 +105,27 @@ class AwsStage:
 
     def _method(self, tag: str) -> tuple[AuthMethod, dict[str, str], tuple[str, ...]]:
         if tag == "aws.access_key":
-            key = self._aws.add_user(ACCOUNT, self._name(), allow=may_pull())
+            key = self._aws.add_user(self._account, self._name(), allow=may_pull())
             return AccessKey(**_key(key)), {}, (key.secret_access_key,)
         if tag == "aws.assume_role":
             key = self._aws.add_user(BROKER_ACCOUNT, self._name(), allow=may_assume("*"))
             return AssumeRole(**_key(key), role_arn=self._role((key.arn,))), {}, (key.secret_access_key,)
         if tag == "aws.web_identity":
-            self._aws.add_oidc_provider(ACCOUNT, self._applicant.issuer_url, audiences=(_AUDIENCE,))
+            self._aws.add_oidc_provider(self._account, self._applicant.issuer_url, audiences=(_AUDIENCE,))
             return WebIdentity(role_arn=self._role((), self._federations())), {}, ()
         return self._ambient(tag)
 
     def _ambient(self, tag: str) -> tuple[AuthMethod, dict[str, str], tuple[str, ...]]:
-        services = ("pods.eks.amazonaws.com", "ec2.amazonaws.com")
-        machine = self._aws.add_role(
-            BROKER_ACCOUNT, f"machine-{self._name()}", trusts=services, allow=may_assume("*")
-        )
-        role = self._role((machine,))
+        role = self._role((machine_role(self._clouds),))
         if tag == "aws.instance":
-            self._aws.set_instance_role(machine)
-            environment = {"AWS_EC2_METADATA_SERVICE_ENDPOINT": self._clouds.local["aws-instance"]}
-            return Instance(role_arn=role), environment, ()
-        token = self._aws.associate_pod(machine)
-        environment = {
-            "AWS_CONTAINER_CREDENTIALS_FULL_URI": f"{self._clouds.local['aws-container']}/v1/credentials",
-            "AWS_CONTAINER_AUTHORIZATION_TOKEN": token,
-        }
-        return Container(role_arn=role), environment, (token,)
+            return Instance(role_arn=role), instance_on_aws(self._clouds), ()
+        environment = container_on_aws(self._clouds)
+        return Container(role_arn=role), environment, (environment["AWS_CONTAINER_AUTHORIZATION_TOKEN"],)
 
     def _role(self, trusts: tuple[str, ...], federations: tuple[Federation, ...] = ()) -> str:
         self._made += 1
         return self._aws.add_role(
-            ACCOUNT,
+            self._account,
             f"pull-{self._name()}-{self._made}",
             trusts=trusts,
             external_id=None if federations else self._applicant.external_id,
@@ -131,7 +137,7 @@ class AwsStage:
         """Return whom the next role trusts: the same as the one before."""
         if isinstance(method, WebIdentity):
             return (), self._federations()
-        return (f"arn:aws:iam::{BROKER_ACCOUNT}:role/machine-{self._name()}",), ()
+        return (machine_role(self._clouds),), ()
 
     def _federations(self) -> tuple[Federation, ...]:
         return (Federation(self._applicant.issuer_url, _AUDIENCE, self._applicant.subject),)

@@ -4,10 +4,11 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 
 from tests.clouds.clouds import Clouds
-from tests.clouds.gcp.aws_container import AwsSession
 from tests.clouds.gcp.control import MadeServiceKey
 from tests.clouds.gcp.repository import GarImages
 from tests.clouds.images import make_image
+from tests.clouds.scene import BROKER_ACCOUNT
+from tests.contract.machine import container_on_aws
 from tests.contract.stage import Applicant, Prepared, Stage
 from vreg_shared.auth_method import AuthMethod
 from vreg_shared.providers.gcp.auth_methods import (
@@ -162,14 +163,8 @@ class GcpStage:
 
     def _by_container(self) -> _WayIn:
         pool = self._pool()
-        name = self._gcp.add_aws_provider(**pool, account=_AWS_ACCOUNT)
-        role = self._clouds.aws.add_role(_AWS_ACCOUNT, "vreg-broker", trusts=())
-        made = self._clouds.aws.open_session(role, "task", 3600)
-        session = AwsSession(made.access_key_id, made.secret_access_key, made.session_token or "")
-        environment = {
-            "AWS_CONTAINER_CREDENTIALS_FULL_URI": self._clouds.local["gcp-aws-container"] + "/credentials",
-            "AWS_CONTAINER_AUTHORIZATION_TOKEN": self._gcp.set_container(session),
-        }
+        name = self._gcp.add_aws_provider(**pool, account=BROKER_ACCOUNT)
+        environment = container_on_aws(self._clouds)
         target = self._account()
         self._gcp.let_act(_principals(name, is_set=True) + "/*", target)
         method = AwsFederation.model_validate({**pool, "source": "container", "impersonate": (target,)})
@@ -177,9 +172,8 @@ class GcpStage:
             method,
             f"serviceAccount:{target}",
             lambda: self._gcp.disable_provider(name),
-            ("gcp-aws-container", "sts-google", "iamcredentials"),
+            ("aws-container", "sts-google", "iamcredentials"),
             environment,
-            (session.secret_access_key, session.session_token),
         )
 
     def _by_access_key(self) -> _WayIn:
