@@ -1,6 +1,8 @@
 """`make demo`: everything up, emulated clouds, real images pulled by real clients, shown as it happens.
 
-Ends with a table and exit code 0 only if all of it held. With --keep it stays up for a look around.
+One virtual registry over ECR, Artifact Registry, Azure Container Registry, Docker Hub and docker-registry, by
+every auth method there is, through the ends of their tokens. Ends with a table and exit code 0 only if all of
+it held. With --keep it stays up for a look around.
 """
 
 import argparse
@@ -15,14 +17,15 @@ from pathlib import Path
 
 from tests.clients.credentials import write_auth_file
 from tests.clients.found import Client, clients_found
-from tests.clients.process import ProgramFailedError
-from tests.clouds.images import Image, make_image, make_index
+from tests.clients.process import ProgramFailedError, run_well
+from tests.demo.guests import Guest, guests
 from tests.demo.story import Story
-from tests.e2e.scene import OPEN_HOST, PLACES, PROTECTED_HOST, SLUG, Scene, scene
+from tests.e2e.cast import SLUG, Cast, Member, cast
 
-_MIB = 1024 * 1024
 _TOKEN_SECONDS = 12
 _EXPIRIES = 2
+_SHOWN = "aws.web_identity"
+"""The identity whose trust set-up is printed."""
 
 
 def main() -> None:
@@ -38,53 +41,85 @@ def main() -> None:
 
 async def _tell(story: Story, folder: Path, *, keep: bool) -> None:
     try:
-        story.say("Starting the emulated AWS, two docker-registries and `vreg up` in an empty home")
-        async with scene(folder) as stage:
+        story.say("Starting emulated AWS, Google Cloud, Azure and Docker Hub, and `vreg up` in an empty home")
+        async with cast(folder) as play:
             story.done("everything answers")
-            await _show(story, stage, folder)
-            if keep:
-                await _stay(story, stage)
+            await _show(story, play, folder, keep=keep)
             story.say("Stopping everything")
         story.done("nothing is left behind")
     except Exception as error:  # noqa: BLE001 - a demo tells every failure and goes on to its summary
         story.failed(f"{type(error).__name__}: {error}")
 
 
-async def _show(story: Story, stage: Scene, folder: Path) -> None:
-    story.say("Pushing images to ECR (two accounts, two regions) and to the registries")
-    images = await _push_everywhere(stage, "first")
-    story.done(f"{len(images)} repositories hold one image each, some for two platforms")
-
+async def _show(story: Story, play: Cast, folder: Path, *, keep: bool) -> None:
     story.say("Creating identities, upstreams, a virtual registry and an access token through the API")
-    await stage.set_up()
-    story.done("an access key, a role with an external id, a password; six upstreams in one registry")
+    beside = await guests(play)
+    await play.set_up([guest.membership for guest in beside])
+    for member in play.members:
+        story.note(f"{member.tag:34} {member.prepared.host}")
+    for guest in beside:
+        story.note(f"{guest.name:34} {guest.membership['allow'][0]}")
+    story.done(f"{len(play.members) + len(beside)} upstreams in one virtual registry")
+    await _show_trust(story, play)
 
-    async with _clients(story, stage, folder) as clients:
-        story.say(f"Pulling through {stage.stack.proxy}/{SLUG} with {', '.join(c.name for c in clients)}")
-        await _pull_all(story, stage, clients, images, "first")
-        await _outlive_tokens(story, stage, clients)
+    sources: list[Member | Guest] = [*play.members, *beside]
+    async with _clients(story, play, folder) as clients:
+        story.say(f"Pulling through {play.stack.proxy}/{SLUG} with {', '.join(c.name for c in clients)}")
+        for client in clients:
+            await _pull_all(story, play, client, sources, f"first-{client.name}")
+        await _outlive_tokens(story, play, clients[0], sources)
+    if keep:
+        await _stay(story, play)
 
 
-async def _push_everywhere(stage: Scene, tag: str) -> dict[str, str]:
-    """Push an image of its own to every repository; return the digests by repository."""
-    digests = {}
-    for number, place in enumerate(PLACES):
-        name = f"{place.repository}/{tag}"
-        image = make_index(name, 2 * _MIB) if number % 2 else make_image(name, 3 * _MIB, _MIB)
-        digests[place.repository] = stage.push_to_ecr(place, image, tag)
-    for registry, repository in (
-        (stage.open_registry, "tools/open"),
-        (stage.protected_registry, "library/robot"),
-    ):
-        image: Image = make_image(f"{repository}/{tag}", 2 * _MIB)
-        digests[repository] = await stage.push_to_registry(registry, repository, image, tag)
-    return digests
+async def _show_trust(story: Story, play: Cast) -> None:
+    """Print what vreg tells the cloud's administrator, as its own command prints it."""
+    story.say(f"Asking `vreg trust {_SHOWN}` what AWS must be told; no secret is involved")
+    command = [str(Path(sys.executable).with_name("vreg")), "trust", _SHOWN]
+    environment = {
+        "PATH": os.environ["PATH"],
+        "VREG_API_TOKEN": play.stack.admin_token,
+    }
+    said = await run_well(
+        [*command, "--api", f"http://127.0.0.1:{play.stack.api_port}"], environment=environment
+    )
+    story.note(said.strip())
+    story.done("the trust policy names vreg's own issuer, and this identity alone")
+
+
+async def _pull_all(
+    story: Story, play: Cast, client: Client, sources: list[Member | Guest], tag: str
+) -> None:
+    for source in sources:
+        if isinstance(source, Member):
+            name, digest = source.tag, await asyncio.to_thread(source.push, f"{source.tag}/{tag}", tag)
+            image = play.image(source, tag)
+        else:
+            name, digest, image = source.name, await source.push(tag, tag), source.image(play, tag)
+        story.say(f"{client.name} pulls {name}")
+        story.pulled(client.name, name, tag, is_right=await client.pull(image) == digest)
+
+
+async def _outlive_tokens(story: Story, play: Cast, client: Client, sources: list[Member | Guest]) -> None:
+    """Let credentials live for seconds, and pull what no cache holds after each has ended."""
+    story.say(f"All clouds now give out credentials that end after {_TOKEN_SECONDS} s, and end the old ones")
+    for stage in play.stages.values():
+        stage.set_life(_TOKEN_SECONDS)
+        stage.end_credentials()
+    story.done("the credentials vreg holds are dead")
+    for number in range(1, _EXPIRIES + 1):
+        await _pull_all(story, play, client, sources, f"after-end-{number}")
+        story.say(f"Waiting {_TOKEN_SECONDS} s for every credential to end")
+        await asyncio.sleep(_TOKEN_SECONDS)
+        granted = {name: stage.granted() for name, stage in play.stages.items() if stage.granted()}
+        story.done("granted so far: " + ", ".join(f"{name} {count}" for name, count in granted.items()))
+    await _pull_all(story, play, client, sources, "last")
 
 
 @asynccontextmanager
-async def _clients(story: Story, stage: Scene, folder: Path) -> AsyncIterator[list[Client]]:
+async def _clients(story: Story, play: Cast, folder: Path) -> AsyncIterator[list[Client]]:
     """Yield the clients that are installed and can run here; those that cannot are named."""
-    auth_file = write_auth_file(folder / "client" / "config.json", stage.stack.proxy, stage.token)
+    auth_file = write_auth_file(folder / "client" / "config.json", play.stack.proxy, play.token)
     found = clients_found(folder / "clients", auth_file)
     try:
         yield [client for client in found if await _can_run(story, client)]
@@ -102,39 +137,11 @@ async def _can_run(story: Story, client: Client) -> bool:
     return True
 
 
-async def _pull_all(
-    story: Story, stage: Scene, clients: list[Client], digests: dict[str, str], tag: str
-) -> None:
-    for client in clients:
-        for repository, digest in digests.items():
-            story.say(f"{client.name} pulls {SLUG}/{repository}:{tag}")
-            pulled = await client.pull(stage.image(repository, tag))
-            story.pulled(client.name, repository, tag, is_right=pulled == digest)
-
-
-async def _outlive_tokens(story: Story, stage: Scene, clients: list[Client]) -> None:
-    """Let registry tokens live for seconds, and pull what no cache holds after each has ended."""
-    story.say(f"AWS now gives out tokens that end after {_TOKEN_SECONDS} s, and forgets the old ones")
-    stage.clouds.aws.set_token_life(_TOKEN_SECONDS)
-    stage.clouds.aws.expire_tokens()
-    story.done("the tokens vreg holds are dead")
-    for round_ in range(1, _EXPIRIES + 1):
-        tag = f"after-expiry-{round_}"
-        images = await _push_everywhere(stage, tag)
-        await _pull_all(story, stage, clients[:1], images, tag)
-        story.say(f"Waiting {_TOKEN_SECONDS} s for every token to end")
-        await asyncio.sleep(_TOKEN_SECONDS)
-        story.done(f"{stage.clouds.log.count(operation='GetAuthorizationToken')} tokens asked for so far")
-    last = await _push_everywhere(stage, "last")
-    await _pull_all(story, stage, clients[:1], last, "last")
-
-
-async def _stay(story: Story, stage: Scene) -> None:
+async def _stay(story: Story, play: Cast) -> None:
     story.note(
-        f"Still up. Clients: {stage.stack.proxy}/{SLUG}, user vreg, password {stage.token}\n"
-        f"API: http://127.0.0.1:{stage.stack.api_port}/api/v1, bearer {stage.stack.admin_token}\n"
-        f"Upstreams: {', '.join([place.host for place in PLACES] + [OPEN_HOST, PROTECTED_HOST])}\n"
-        f"Emulated AWS and its gateway: {stage.clouds.gateway_url}. Press Ctrl-C to end."
+        f"Still up. Clients: {play.stack.proxy}/{SLUG}, user vreg, password {play.token}\n"
+        f"API: http://127.0.0.1:{play.stack.api_port}/api/v1, bearer {play.stack.admin_token}\n"
+        f"Emulated clouds and their gateway: {play.clouds.gateway_url}. Press Ctrl-C to end."
     )
     ended, loop = asyncio.Event(), asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):

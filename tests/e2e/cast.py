@@ -5,7 +5,7 @@ show itself, the cloud trusts that, and the identity is given its final settings
 """
 
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -70,14 +70,15 @@ class Cast:
         """Return what a person would write behind `docker pull`."""
         return f"{self.stack.proxy}/{member.repository}:{tag}"
 
-    async def set_up(self) -> None:
-        """Bring every method in, and give clients a token for the registry of them all."""
+    async def set_up(self, others: Sequence[Mapping[str, Any]] = ()) -> None:
+        """Bring every method in, and give clients a token for the registry of them and of `others`."""
         for provider, tag in provider_methods():
             self.members.append(await self._member(provider, tag))
-        memberships = [
+        memberships: list[dict[str, Any]] = [
             {"upstream_id": member.upstream_id, "allow": [member.prepared.repository]}
             for member in self.members
         ]
+        memberships += [dict(other) for other in others]
         registry_id = await self.admin.registry_of(SLUG, memberships)
         _, self.token = await self.admin.access_token("client", registry_ids=[registry_id])
         await eventually(self._accepts_token, deadline=20)
