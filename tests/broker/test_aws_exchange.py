@@ -19,13 +19,12 @@ from tests.broker.aws_climbs import (
     refused,
     unavailable,
 )
-from tests.clouds.aws.policy import may_assume, may_pull
+from tests.clouds.aws.policy import may_pull
 from tests.clouds.clouds import Clouds, clouds
 from tests.clouds.faults import Fault, Harm
-from tests.clouds.scene import ACCOUNT, EXTERNAL_ID, OTHER_REGION, REGION, Scene, set_scene
+from tests.clouds.scene import ACCOUNT, OTHER_REGION, REGION, Scene, set_scene
 from tests.support.wait import eventually
 from vreg_shared.provider import Presentation
-from vreg_shared.providers.aws.auth_methods import AssumeRole
 from vreg_shared.secret import Secret
 from vreg_token_broker.exchange import (
     Exchange,
@@ -101,56 +100,6 @@ async def test_sts_and_ecr_are_asked_in_the_region_of_the_host(
     assert world.log.count(host=f"sts.{OTHER_REGION}.amazonaws.com") == 1
     assert world.log.count(host=f"api.ecr.{OTHER_REGION}.amazonaws.com") == 1
     assert world.log.count() == 2
-
-
-@pytest.mark.parametrize(
-    ("host", "partition", "names"),
-    [
-        (
-            f"{ACCOUNT}.dkr.ecr-fips.us-east-1.amazonaws.com",
-            "aws",
-            ["sts-fips.us-east-1.amazonaws.com", "ecr-fips.us-east-1.amazonaws.com"],
-        ),
-        (
-            f"{ACCOUNT}.dkr-ecr.eu-west-1.on.aws",
-            "aws",
-            ["sts.eu-west-1.amazonaws.com", "api.ecr.eu-west-1.amazonaws.com"],
-        ),
-        (
-            f"{ACCOUNT}.dkr.ecr.cn-north-1.amazonaws.com.cn",
-            "aws-cn",
-            ["sts.cn-north-1.amazonaws.com.cn", "api.ecr.cn-north-1.amazonaws.com.cn"],
-        ),
-        (
-            f"{ACCOUNT}.dkr.ecr.us-gov-west-1.amazonaws.com",
-            "aws-us-gov",
-            ["sts.us-gov-west-1.amazonaws.com", "api.ecr.us-gov-west-1.amazonaws.com"],
-        ),
-        (
-            f"{ACCOUNT}.dkr.ecr.eusc-de-east-1.amazonaws.eu",
-            "aws-eusc",
-            ["sts.eusc-de-east-1.amazonaws.eu", "api.ecr.eusc-de-east-1.amazonaws.eu"],
-        ),
-    ],
-)
-async def test_every_partition_and_fips_have_their_own_endpoints(
-    world: Clouds, exchange: Exchange, host: str, partition: str, names: list[str]
-) -> None:
-    key = world.aws.add_user(ACCOUNT, "broker", allow=may_assume("*"), partition=partition)
-    role = world.aws.add_role(
-        ACCOUNT,
-        "pull",
-        trusts=(key.arn,),
-        external_id=EXTERNAL_ID,
-        allow=may_pull(),
-        partition=partition,
-    )
-    method = AssumeRole(
-        access_key_id=key.access_key_id, secret_access_key=Secret(key.secret_access_key), role_arn=role
-    )
-    outcome = await exchange.lease_for(order(method, host))
-    assert isinstance(outcome, Issued), outcome
-    assert [entry.host for entry in world.log.entries()] == names
 
 
 async def test_a_role_of_another_partition_is_refused_before_anybody_is_asked(
