@@ -1,12 +1,14 @@
 """Climbs of the broker's own AWS exchange through the gateway, and what tests say of their outcomes."""
 
+import time
 from collections.abc import Mapping
 from pathlib import Path
 
 from tests.clouds.aws.control import MadeKey
 from tests.clouds.clouds import Clouds
+from tests.clouds.issuer import TestIssuer
 from tests.clouds.scene import EXTERNAL_ID, Scene
-from vreg_shared.auth_method import AuthMethod, UsableFor
+from vreg_shared.auth_method import AuthMethod, IdentityTokenNeed, UsableFor
 from vreg_shared.catalogue import catalogue
 from vreg_shared.clock import SystemClock
 from vreg_shared.egress import EgressPolicy
@@ -27,6 +29,21 @@ from vreg_token_broker.exchanges import find_exchanges
 from vreg_token_broker.trust_file import write_trust_file
 
 IDENTITY = "01JDEXAMPLEEXAMPLEEXAMPLE0"
+
+
+class Signs:
+    """An issuer's tokens; the first ones as `changes` say, one after the other."""
+
+    def __init__(self, own: TestIssuer, *changes: Mapping[str, object]) -> None:
+        self._own = own
+        self._changes = list(changes)
+        self.asked: list[IdentityTokenNeed] = []
+
+    async def token(self, identity_id: str, need: IdentityTokenNeed) -> Secret:
+        self.asked.append(need)
+        now = int(time.time())
+        claims = {"sub": f"vreg:identity:{identity_id}", "aud": need.audience, "iat": now, "exp": now + 300}
+        return Secret(self._own.token(**(claims | (self._changes.pop(0) if self._changes else {}))))
 
 
 def exchange_through(

@@ -1,14 +1,13 @@
 """Every way to be somebody in AWS, as the broker's own exchange goes it: where it begins, and the roles."""
 
 import asyncio
-import time
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
 import pytest
 
-from tests.broker.aws_climbs import IDENTITY, by_role, exchange_through, order, refused, unavailable
+from tests.broker.aws_climbs import IDENTITY, Signs, by_role, exchange_through, order, refused, unavailable
 from tests.clouds import issuer
 from tests.clouds.aws.model import Federation
 from tests.clouds.aws.policy import may_assume, may_pull
@@ -37,21 +36,6 @@ SERVICES = ("pods.eks.amazonaws.com", "ec2.amazonaws.com")
 async def world(tmp_path: Path) -> AsyncIterator[Clouds]:
     async with clouds(tmp_path / "clouds") as running:
         yield running
-
-
-class Signs:
-    """An issuer's tokens; the first ones as `changes` say, one after the other."""
-
-    def __init__(self, own: TestIssuer, *changes: Mapping[str, object]) -> None:
-        self._own = own
-        self._changes = list(changes)
-        self.asked: list[IdentityTokenNeed] = []
-
-    async def token(self, identity_id: str, need: IdentityTokenNeed) -> Secret:
-        self.asked.append(need)
-        now = int(time.time())
-        claims = {"sub": f"vreg:identity:{identity_id}", "aud": need.audience, "iat": now, "exp": now + 300}
-        return Secret(self._own.token(**(claims | (self._changes.pop(0) if self._changes else {}))))
 
 
 @asynccontextmanager
