@@ -240,8 +240,8 @@ async def test_a_wrong_auth_method_is_refused_at_its_field(api: Api, method: obj
     ("usable_for", "field"),
     [
         (None, "usable_for"),
-        ({}, "usable_for.accounts"),
-        ({"accounts": []}, "usable_for.accounts"),
+        ({"accounts": None}, "usable_for.accounts"),
+        ({"accounts": [], "partition": "aws-cn"}, "usable_for"),
         ({"accounts": ["1"]}, "usable_for.accounts.0"),
         ({"accounts": ["123456789012"], "partition": "moon"}, "usable_for.partition"),
         ({"accounts": ["123456789012"], "hosts": ["evil.example"]}, "usable_for.hosts"),

@@ -37,6 +37,12 @@ PROVIDER: Final = Provider(
     refusals=REFUSALS,
     examples=(
         _example(AccessKey(access_key_id=_KEY_ID, secret_access_key=_SECRET)),
+        MethodExample(
+            method=AccessKey(access_key_id=_KEY_ID, secret_access_key=_SECRET),
+            usable_for=AwsUsableFor(),
+            kind="ecr_public",
+            host="public.ecr.aws",
+        ),
         _example(
             AssumeRole(
                 access_key_id=_KEY_ID,
@@ -48,11 +54,5 @@ PROVIDER: Final = Provider(
         _example(WebIdentity(role_arn=_ROLE)),
         _example(Container()),
         _example(Instance(role_arn=_ROLE)),
-        MethodExample(
-            method=AccessKey(access_key_id=_KEY_ID, secret_access_key=_SECRET),
-            usable_for=AwsUsableFor(),
-            kind="ecr_public",
-            host="public.ecr.aws",
-        ),
     ),
 )

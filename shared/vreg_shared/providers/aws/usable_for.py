@@ -1,8 +1,8 @@
 """Where an AWS identity may be used: accounts of one partition in any region, and ECR Public."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from vreg_shared.auth_method import UsableFor
 from vreg_shared.provider import InvalidHostError
@@ -30,6 +30,13 @@ class AwsUsableFor(UsableFor):
             max_length=1000,
         ),
     ] = ()
+
+    @model_validator(mode="after")
+    def _is_usable_for_something(self) -> Self:
+        if not self.accounts and self.partition != ECR_PUBLIC_PLACE.partition.name:
+            message = "name the accounts: only the partition aws has ECR Public, which needs none"
+            raise ValueError(message)
+        return self
 
     def permits(self, host: str, repository: str = "") -> bool:
         """Whether `host` is a registry of one of the accounts, in any region, or ECR Public."""
