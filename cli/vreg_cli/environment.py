@@ -8,7 +8,9 @@ from pydantic import AliasChoices
 from pydantic_settings import BaseSettings
 
 from vreg_cli.home import Home
+from vreg_shared.catalogue import catalogue
 from vreg_shared.key_files import Service
+from vreg_shared.platform_environment import platform_environment
 from vreg_shared.settings import GrantSettings, Listen, ServiceSettings
 
 _SYSTEM: Final = ("PATH", "LANG", "LC_ALL", "TZ", "TMPDIR", "SSL_CERT_FILE", "SSL_CERT_DIR")
@@ -67,13 +69,19 @@ def _decided(
         database = inherited.get("VREG_DATABASE_URL") or f"sqlite+aiosqlite:///{home.database}"
         return {"VREG_API_LISTEN": str(addresses.api), "VREG_DATABASE_URL": database}
     if service is Service.TOKEN_BROKER:
-        return {"VREG_BROKER_STATE": str(home.broker_state)}
+        return {"VREG_BROKER_STATE": str(home.broker_state), **_of_platform(inherited)}
     return {
         "VREG_PROXY_LISTEN": str(addresses.proxy),
         "VREG_PROXY_STATE": str(home.proxy_state),
         "VREG_PROXY_CACHE": inherited.get("VREG_PROXY_CACHE") or str(home.proxy_cache),
         "VREG_PROXY_WORKERS": str(workers),
     }
+
+
+def _of_platform(inherited: Mapping[str, str]) -> dict[str, str]:
+    """Return what the platform tells of the machine's identity, for the methods that may use it."""
+    permitted = inherited.get("VREG_AMBIENT_METHODS", "").split(",")
+    return platform_environment(catalogue(), (tag.strip() for tag in permitted), inherited)
 
 
 def _declared_settings(service: Service) -> frozenset[str]:

@@ -92,6 +92,8 @@ class AuthMethod(BaseModel):
     help: ClassVar[str]
     is_ambient: ClassVar[bool] = False
     """Whether it uses what the broker's own machine is in its cloud; off until the operator permits it."""
+    platform_variables: ClassVar[tuple[str, ...]] = ()
+    """Environment variables by which the machine's platform tells an ambient method whom to ask, and how."""
 
     @classmethod
     def secret_fields(cls) -> frozenset[str]:

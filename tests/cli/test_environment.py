@@ -4,6 +4,7 @@ import pytest
 
 from vreg_cli.environment import Addresses, service_environment, system_environment
 from vreg_cli.home import Home
+from vreg_shared.catalogue import catalogue
 from vreg_shared.key_files import Service
 from vreg_shared.settings import Listen
 
@@ -79,3 +80,48 @@ def test_the_database_lies_in_the_home_unless_another_is_named() -> None:
 
 def test_a_program_without_settings_of_ours_sees_none() -> None:
     assert system_environment(INHERITED) == {"PATH": "/bin"}
+
+
+PLATFORM = {
+    "AWS_CONTAINER_CREDENTIALS_FULL_URI": "http://169.254.170.23/v1/credentials",
+    "AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE": "/var/run/token",
+    "AWS_EC2_METADATA_SERVICE_ENDPOINT": "http://169.254.169.254",
+    "GCE_METADATA_HOST": "metadata.google.internal",
+    "IDENTITY_ENDPOINT": "http://localhost:42356/msi/token",
+    "IDENTITY_HEADER": "made-up",
+    "AWS_SECRET_ACCESS_KEY": "made-up",
+    "AWS_WEB_IDENTITY_TOKEN_FILE": "/var/run/token",
+    "GOOGLE_APPLICATION_CREDENTIALS": "/key.json",
+    "AZURE_CLIENT_SECRET": "made-up",
+}
+
+
+def told(service: Service, methods: str) -> set[str]:
+    inherited = INHERITED | PLATFORM | {"VREG_AMBIENT_METHODS": methods}
+    seen = service_environment(service, HOME, ADDRESSES, 2, inherited)
+    return seen.keys() & PLATFORM.keys()
+
+
+@pytest.mark.parametrize(
+    ("methods", "names"),
+    [
+        ("", set()),
+        ("aws.access_key,nonsense", set()),
+        (
+            "aws.container",
+            {"AWS_CONTAINER_CREDENTIALS_FULL_URI", "AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE"},
+        ),
+        ("aws.instance, gcp.metadata", {"AWS_EC2_METADATA_SERVICE_ENDPOINT", "GCE_METADATA_HOST"}),
+        ("azure.managed_identity", {"IDENTITY_ENDPOINT", "IDENTITY_HEADER"}),
+    ],
+)
+def test_the_broker_alone_is_told_of_the_machine_what_permitted_methods_need(
+    methods: str, names: set[str]
+) -> None:
+    assert told(Service.TOKEN_BROKER, methods) == names
+    assert told(Service.API, methods) == told(Service.PROXY, methods) == set()
+
+
+def test_every_ambient_method_says_what_it_needs_to_be_told() -> None:
+    for method in catalogue().methods():
+        assert bool(method.platform_variables) == method.is_ambient, method.tag

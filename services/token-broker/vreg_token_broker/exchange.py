@@ -121,7 +121,7 @@ class ExchangeWorld:
     """What exchange modules are built from; `trust_file` holds all authorities, for SDKs that take a path.
 
     `environment` is what the platform told this process of its identity; only ambient methods read it, and
-    it is empty unless the operator permits one.
+    it holds nothing but what those need that the operator permits.
     """
 
     clock: Clock

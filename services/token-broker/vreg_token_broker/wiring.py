@@ -17,6 +17,7 @@ from vreg_shared.egress import EgressPolicy
 from vreg_shared.key_files import KeyFolder, PublicKeyFolder, Service
 from vreg_shared.messages import identity, lease, refresh, upstream
 from vreg_shared.operator_grants import OperatorGrants
+from vreg_shared.platform_environment import platform_environment
 from vreg_shared.record_follower import RecordFollower, signed_by
 from vreg_shared.sealing import SealingKey, SealingPublicKey
 from vreg_shared.secret import Secret
@@ -103,7 +104,7 @@ async def serve(
     egress = EgressPolicy.from_settings(settings)
     trust_file = write_trust_file(settings.broker_state, egress.ca_pem)
     grants = OperatorGrants.from_settings(settings)
-    environment = dict(os.environ) if grants.ambient_methods else {}
+    environment = platform_environment(catalogue(), grants.ambient_methods, os.environ)
     identity_tokens = GrantedIdentityTokens(grants, KeyFolder(settings.keys).issuer_path, clock)
     world = ExchangeWorld(
         clock, egress, str(trust_file), identity_tokens=identity_tokens, environment=environment

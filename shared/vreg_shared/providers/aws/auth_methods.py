@@ -198,6 +198,12 @@ class Container(RoleChain):
         "may make identities can use it."
     )
     is_ambient: ClassVar[bool] = True
+    platform_variables: ClassVar[tuple[str, ...]] = (
+        "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI",
+        "AWS_CONTAINER_CREDENTIALS_FULL_URI",
+        "AWS_CONTAINER_AUTHORIZATION_TOKEN",
+        "AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE",
+    )
     begins_with_session: ClassVar[bool] = True
 
     method: Literal["aws.container"] = "aws.container"
@@ -217,6 +223,11 @@ class Instance(RoleChain):
         "may make identities can use it. Version 2 of the metadata service only."
     )
     is_ambient: ClassVar[bool] = True
+    platform_variables: ClassVar[tuple[str, ...]] = (
+        "AWS_EC2_METADATA_DISABLED",
+        "AWS_EC2_METADATA_SERVICE_ENDPOINT",
+        "AWS_EC2_METADATA_SERVICE_ENDPOINT_MODE",
+    )
     begins_with_session: ClassVar[bool] = True
 
     method: Literal["aws.instance"] = "aws.instance"

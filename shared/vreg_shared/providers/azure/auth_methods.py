@@ -200,6 +200,11 @@ class ManagedIdentity(AuthMethod):
         "one user-assigned identity. It works within its own tenant only."
     )
     is_ambient: ClassVar[bool] = True
+    platform_variables: ClassVar[tuple[str, ...]] = (
+        "IDENTITY_ENDPOINT",
+        "IDENTITY_HEADER",
+        "AZURE_POD_IDENTITY_AUTHORITY_HOST",
+    )
 
     method: Literal["azure.managed_identity"] = "azure.managed_identity"
     source: Annotated[

@@ -97,6 +97,7 @@ class Metadata(AuthMethod):
         "server gives it tokens, and there is nothing to keep."
     )
     is_ambient: ClassVar[bool] = True
+    platform_variables: ClassVar[tuple[str, ...]] = ("GCE_METADATA_HOST",)
 
     method: Literal["gcp.metadata"] = "gcp.metadata"
     impersonate: Chain = ()
@@ -189,6 +190,13 @@ class AwsFederation(_Federation):
         "identity pool accepts. There is nothing to keep."
     )
     is_ambient: ClassVar[bool] = True
+    platform_variables: ClassVar[tuple[str, ...]] = (
+        "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI",
+        "AWS_CONTAINER_CREDENTIALS_FULL_URI",
+        "AWS_CONTAINER_AUTHORIZATION_TOKEN",
+        "AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE",
+        "AWS_EC2_METADATA_SERVICE_ENDPOINT",
+    )
 
     method: Literal["gcp.aws_federation"] = "gcp.aws_federation"
     region: AwsRegion = "us-east-1"
