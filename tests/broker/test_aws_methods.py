@@ -1,11 +1,13 @@
 """Every way to be somebody in AWS, as the broker's own exchange goes it: where it begins, and the roles."""
 
 import asyncio
+import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
 import pytest
+import trustme
 
 from tests.broker.aws_climbs import IDENTITY, Signs, by_role, exchange_through, order, refused, unavailable
 from tests.clouds import issuer
@@ -24,6 +26,7 @@ from vreg_shared.providers.aws.hosts import EcrHost
 from vreg_shared.secret import Secret
 from vreg_token_broker.exchange import Exchange, IdentityTokenError, Issued, Unavailable
 from vreg_token_broker.exchanges.aws.client import AwsClient, Route
+from vreg_token_broker.exchanges.aws.machine import Machine
 from vreg_token_broker.exchanges.aws.rungs import AwsKeys, Budget, NoAnswerError
 
 AUDIENCE = "sts.amazonaws.com"
@@ -39,8 +42,8 @@ async def world(tmp_path: Path) -> AsyncIterator[Clouds]:
 
 
 @asynccontextmanager
-async def serving(body: bytes) -> AsyncIterator[str]:
-    """Serve this body to whoever comes, in clear."""
+async def serving(body: bytes, context: ssl.SSLContext | None = None) -> AsyncIterator[str]:
+    """Serve this body to whoever comes, in clear unless there is a context."""
 
     async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.readuntil(b"\r\n\r\n")
@@ -50,9 +53,10 @@ async def serving(body: bytes) -> AsyncIterator[str]:
             await writer.drain()
         writer.close()
 
-    server = await asyncio.start_server(answer, "127.0.0.1", 0)
+    server = await asyncio.start_server(answer, "127.0.0.1", 0, ssl=context)
+    scheme = "http" if context is None else "https"
     async with server:
-        yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/creds"
+        yield f"{scheme}://localhost:{server.sockets[0].getsockname()[1]}/creds"
 
 
 class NoTokens:
@@ -433,6 +437,23 @@ class TestContainer:
                 exchange = exchange_through(world, tmp_path, environment=environment)
                 outcome = unavailable(await exchange.lease_for(order(Container(), HOST)))
                 assert outcome.reason == "unexpected_answer"
+
+    async def test_an_https_address_is_believed_by_the_brokers_authorities_alone(
+        self, tmp_path: Path
+    ) -> None:
+        authority, bundle = trustme.CA(), tmp_path / "trust.pem"
+        authority.cert_pem.write_to_path(str(bundle))
+        context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+        authority.issue_cert("localhost").configure_cert(context)
+        body = b'{"AccessKeyId": "A", "SecretAccessKey": "s", "Token": "t", "RoleArn": "arn:r"}'
+        async with serving(body, context) as origin:
+            environment = {"AWS_CONTAINER_CREDENTIALS_FULL_URI": origin}
+            budget = Budget.begin(SystemClock())
+            session = await Machine(environment, str(bundle)).container(budget)
+            with pytest.raises(NoAnswerError) as caught:
+                await Machine(environment).container(budget)
+        assert (session.keys.access_key_id, session.principal) == ("A", "arn:r")
+        assert caught.value.outcome.reason == "tls_failed"
 
 
 class TestInstance:

@@ -300,6 +300,11 @@ class TestTrustSteps:
         )
         assert "--path /path/to/" in texts(steps)
 
+    def test_a_role_for_longer_sessions_is_made_for_them(self) -> None:
+        long = WebIdentity(role_arn=ROLE, duration_seconds=7200).trust_steps(context())
+        assert "--max-session-duration 7200" in texts(long)
+        assert "max-session-duration" not in texts(WebIdentity(role_arn=ROLE).trust_steps(context()))
+
     def test_federated_trust_compares_provider_audience_and_subject(self) -> None:
         steps = WebIdentity(role_arn=ROLE).trust_steps(context())
         name = "vreg.example.com/oidc"

@@ -109,7 +109,7 @@ class RoleChain(AuthMethod):
         return len(self.role_arns) > (0 if self.begins_with_session else 1)
 
     def _pull(self, context: TrustContext) -> trust.Pull:
-        return _pull(context, self.repositories)
+        return _pull(context, self.repositories, self.duration_seconds)
 
 
 class AccessKey(_KeyFields):
@@ -240,6 +240,10 @@ class Instance(RoleChain):
 METHODS: Final = (AccessKey, AssumeRole, WebIdentity, Container, Instance)
 
 
-def _pull(context: TrustContext, repositories: tuple[str, ...] = ()) -> trust.Pull:
-    usable_for = context.usable_for
-    return trust.Pull(usable_for if isinstance(usable_for, AwsUsableFor) else AwsUsableFor(), repositories)
+def _pull(
+    context: TrustContext,
+    repositories: tuple[str, ...] = (),
+    session_seconds: int = trust.USUAL_SESSION_SECONDS,
+) -> trust.Pull:
+    usable_for = context.usable_for if isinstance(context.usable_for, AwsUsableFor) else AwsUsableFor()
+    return trust.Pull(usable_for, repositories, session_seconds)

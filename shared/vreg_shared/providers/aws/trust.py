@@ -23,6 +23,8 @@ from vreg_shared.providers.aws.usable_for import AwsUsableFor
 
 _ASSUME: Final = "sts:AssumeRole"
 _POLICY_NAME: Final = "vreg"
+USUAL_SESSION_SECONDS: Final = 3600
+"""The longest session of a role of which nothing else was said when it was made."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,10 +38,14 @@ class Issuer:
 
 @dataclass(frozen=True, slots=True)
 class Pull:
-    """What the last one of a chain may read: patterns of repositories in the accounts of `usable_for`."""
+    """What the last one of a chain may read: patterns of repositories in the accounts of `usable_for`.
+
+    `session_seconds` is how long its sessions shall last.
+    """
 
     usable_for: AwsUsableFor
     repositories: tuple[str, ...] = ()
+    session_seconds: int = USUAL_SESSION_SECONDS
 
     @property
     def partition(self) -> str:
@@ -170,16 +176,17 @@ def _chain(
             if is_last
             else document(allow(_ASSUME, roles[number]))
         )
-        steps += _role(role, trusted, allowed, suffix)
+        steps += _role(role, trusted, allowed, suffix, pull.session_seconds)
     return (*steps, *_other_accounts(roles[-1], pull), *_ecr_public("role", _name_of(roles[-1]), pull))
 
 
-def _role(arn: str, trusted: Document, allowed: Document, suffix: str) -> tuple[TrustStep, ...]:
+def _role(arn: str, trusted: Document, allowed: Document, suffix: str, seconds: int) -> tuple[TrustStep, ...]:
     name, path = shlex.quote(_name_of(arn)), arn.split(":role/")[1].rpartition("/")[0]
     create = _command(
         f"aws iam create-role --role-name {name}",
         *([f"--path {shlex.quote(f'/{path}/')}"] if path else []),
         f"--assume-role-policy-document file://trust{suffix}.json",
+        *([f"--max-session-duration {seconds}"] if seconds > USUAL_SESSION_SECONDS else []),
     )
     put = _put("role", _name_of(arn), f"role{suffix}.json")
     account = arn.split(":")[4]
