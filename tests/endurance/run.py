@@ -40,7 +40,6 @@ class Figures:
 
     provider: str
     members: list[Member]
-    granted_before: int
     pulled: int = 0
     failed: list[str] = field(default_factory=list)
     exchanges: Counter[str] = field(default_factory=Counter)
@@ -51,7 +50,10 @@ class Figures:
 
 
 class Run:
-    """One run over every cloud whose credentials end; `others` are the names of further brokers."""
+    """One run over every cloud whose credentials end, in a world that nothing has happened in before.
+
+    `others` are the names of further brokers.
+    """
 
     def __init__(self, play: Cast, wishes: Wishes, others: Iterable[str]) -> None:
         self._play = play
@@ -59,10 +61,7 @@ class Run:
         self._others = tuple(others)
         self._numbers = itertools.count()
         self._is_over = asyncio.Event()
-        self.figures = [
-            Figures(name, members, play.stages[name].granted())
-            for name, members in _by_provider(play.members).items()
-        ]
+        self.figures = [Figures(name, members) for name, members in _by_provider(play.members).items()]
 
     async def go(self) -> None:
         """Pull until every cloud has seen enough pulls, and every lease enough ends; then look at it all."""
@@ -126,7 +125,7 @@ class Run:
             figures.faults.append(f"{len(figures.failed)} pulls failed, the first: {figures.failed[0]}")
 
     def _granted(self, figures: Figures) -> int:
-        return self._play.stages[figures.provider].granted() - figures.granted_before
+        return self._play.stages[figures.provider].granted()
 
     def _issued(self, figures: Figures) -> list[dict[str, Any]]:
         identities = {member.identity_id for member in figures.members}
