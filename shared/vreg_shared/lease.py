@@ -49,6 +49,14 @@ class RegistryCredential:
 
 
 @dataclass(frozen=True, slots=True)
+class LeaseNeed:
+    """What an upstream needs a lease for: its host, and the prefix that a lease is bound to there, if any."""
+
+    host: str
+    repositories: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Lease:
     """A registry credential, for these hosts only. `not_after` None means it ends only when revoked.
 
@@ -70,6 +78,10 @@ class Lease:
     def covers(self, host: str) -> bool:
         """Whether the credential may be sent to `host`."""
         return host in self.hosts
+
+    def meets(self, need: LeaseNeed) -> bool:
+        """Whether the credential may be used for everything that the upstream will ask for."""
+        return self.covers(need.host) and (not self.repositories or need.repositories in self.repositories)
 
     def reaches(self, repository: str) -> bool:
         """Whether `repository`, as the upstream spells it, may be asked for with the credential."""

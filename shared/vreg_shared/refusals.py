@@ -11,6 +11,7 @@ from typing import Final
 CLOCK_SKEW_SECONDS: Final = 240
 """The clouds tolerate five minutes; a little less leaves room for the answer's way."""
 _TOO_MANY_REQUESTS: Final = 429
+_REQUEST_TIMEOUT: Final = 408
 _SERVER_ERROR: Final = 500
 REMEDY_CLOCK: Final = "Set the clock of the machine the token-broker runs on; NTP keeps it right."
 REMEDY_UNKNOWN: Final = (
@@ -86,6 +87,8 @@ def judge(rules: Iterable[RefusalRule], refusal: Refusal, now: datetime) -> Judg
             return Judgement(rule.is_refused, rule.reason, rule.remedy)
     if refusal.status == _TOO_MANY_REQUESTS:
         return Judgement(is_refused=False, reason="throttled")
+    if refusal.status == _REQUEST_TIMEOUT:
+        return Judgement(is_refused=False, reason="timeout")
     if refusal.status >= _SERVER_ERROR:
         return Judgement(is_refused=False, reason="upstream_error")
     return Judgement(is_refused=True, reason="unexpected_answer", remedy=REMEDY_UNKNOWN)

@@ -86,6 +86,13 @@ def test_what_may_pass_is_unavailable_whatever_the_body(step: str, status: int, 
         assert (found.reason, found.retry_after) == (reason, 9.0)
 
 
+@pytest.mark.parametrize("error", ["temporarily_unavailable", "server_error"])
+def test_a_fault_that_passes_is_no_refusal_whatever_its_number(error: str) -> None:
+    found = outcome(ENTRA, 400, entra(90033, error=error))
+    assert isinstance(found, Unavailable)
+    assert found.reason == "upstream_error"
+
+
 @pytest.mark.parametrize("number", [90055, 50196])
 def test_throttling_may_have_any_status(number: int) -> None:
     found = outcome(ENTRA, 400, entra(number, error="temporarily_unavailable"))

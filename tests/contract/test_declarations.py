@@ -91,5 +91,6 @@ def test_keyless_trust_names_issuer_subject_and_audience(example: MethodExample)
     need = example.method.identity_token
     if need is not None and need.file is None:
         assert ISSUER.removeprefix("https://") in text
+        assert need.audience in text
         assert subject_of(IDENTITY) in text
     assert all(step.title and step.text and step.language in {"sh", "json", "text"} for step in steps)

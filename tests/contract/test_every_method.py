@@ -141,12 +141,15 @@ async def test_no_secret_shows_whatever_happens(part: Part) -> None:
     assert hits(named, "\n".join(shown).encode()) == []
 
 
-async def test_a_cloud_that_says_nothing_ends_within_the_exchanges_own_deadline(setting: Setting) -> None:
-    """All methods at once, for each takes as long as its deadlines."""
+@pytest.mark.parametrize("rung", [0, 1, 2], ids=["first", "second", "third"])
+async def test_a_cloud_that_says_nothing_ends_within_the_exchanges_own_deadline(
+    setting: Setting, rung: int
+) -> None:
+    """All methods at once, for each takes as long as its deadlines; one rung of each is silent."""
     parts = [setting.cast(provider, tag) for provider, tag in provider_methods()]
-    for service in {each for part in parts for each in part.prepared.services}:
+    asked = [part for part in parts if len(part.prepared.services) > rung]
+    for service in {part.prepared.services[rung] for part in asked}:
         setting.clouds.faults.add(Fault(Harm.LATENCY, service=service, seconds=120, times=None))
-    asked = [part for part in parts if part.prepared.services]
     async with asyncio.timeout(EXCHANGE_SECONDS):
         outcomes = await asyncio.gather(*(part.climb() for part in asked))
     for part, outcome in zip(asked, outcomes, strict=True):

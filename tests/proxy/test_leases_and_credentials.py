@@ -15,7 +15,7 @@ from tests.support.fake_server import Reply, Seen
 from tests.support.wait import eventually
 from vreg_proxy.credentials import LeasedCredentials, LeaseDesk
 from vreg_proxy.lease_cache import LeaseCache
-from vreg_shared.lease import Generation, Lease, RegistryCredential
+from vreg_shared.lease import Generation, Lease, LeaseNeed, RegistryCredential
 from vreg_shared.messages.lease import key_of, seal_lease
 from vreg_shared.messages.record import RecordRejectedError, SignedRecord
 from vreg_shared.messages.refresh import RefreshReply, RefreshRequest
@@ -115,7 +115,7 @@ def test_a_tombstone_takes_a_lease_away(leases: LeaseCache) -> None:
 def credentials(
     leases: LeaseCache, broker: FakeBroker, clock: ManualClock, host: str = HOST
 ) -> LeasedCredentials:
-    return LeasedCredentials(LeaseDesk(leases, broker, clock), "upstream", FIRST.scope, host)
+    return LeasedCredentials(LeaseDesk(leases, broker, clock), "upstream", FIRST.scope, LeaseNeed(host))
 
 
 def publishing(leases: LeaseCache, lease: Lease) -> Callable[[RefreshRequest], RefreshReply]:

@@ -6,7 +6,7 @@ from typing import Final, Protocol
 from vreg_proxy.lease_cache import LeaseCache
 from vreg_shared.clock import Clock
 from vreg_shared.errors import VregError
-from vreg_shared.lease import Generation, Lease
+from vreg_shared.lease import Generation, Lease, LeaseNeed
 from vreg_shared.messages.refresh import RefreshReply, RefreshRequest
 from vreg_shared.provider import Answer, Verdict
 from vreg_shared.registry_client import CredentialUnavailableError
@@ -39,38 +39,40 @@ class LeaseDesk:
         self._leases = leases
         self._broker = broker
         self._clock = clock
-        self._questions: SingleFlight[tuple[str, str, Generation | None], Lease] = SingleFlight()
+        self._questions: SingleFlight[tuple[str, LeaseNeed, Generation | None], Lease] = SingleFlight()
         self._failures: dict[str, tuple[float, Verdict]] = {}
         self._arrivals: dict[str, tuple[float, Generation]] = {}
-        self._dead: dict[tuple[str, str], tuple[float, Generation, Verdict]] = {}
+        self._dead: dict[tuple[str, LeaseNeed], tuple[float, Generation, Verdict]] = {}
 
-    def current(self, scope: str, host: str) -> Lease | None:
-        """Return the lease that is here, if it may be sent to `host`.
+    def current(self, scope: str, need: LeaseNeed) -> Lease | None:
+        """Return the lease that is here, if it meets `need`.
 
-        One that `host` refused just now, and that a person must mend, is not shown to it with every pull:
+        One that was refused there just now, and that a person must mend, is not shown to it with every pull:
         registries lock accounts for that. Raises CredentialUnavailableError instead.
         """
-        lease = self.kept(scope, None, host)
-        refused_at, generation, verdict = self._dead.get((scope, host), (float("-inf"), None, None))
+        lease = self.kept(scope, None, need)
+        refused_at, generation, verdict = self._dead.get((scope, need), (float("-inf"), None, None))
         if lease is None or verdict is None or lease.generation != generation:
             return lease
         if self._clock.monotonic() < refused_at + CALM_SECONDS:
             raise CredentialUnavailableError(verdict)
         return lease
 
-    def kept(self, scope: str, refused: Generation | None, host: str) -> Lease | None:
-        """Return the lease that is here, if it may be sent to `host` and is newer than the refused one."""
+    def kept(self, scope: str, refused: Generation | None, need: LeaseNeed) -> Lease | None:
+        """Return the lease that is here, if it meets `need` and is newer than the refused one."""
         lease = self._leases.get(scope)
-        return lease if lease is not None and self._leases.serves(lease, refused, host) else None
+        return lease if lease is not None and self._leases.serves(lease, refused, need) else None
 
-    async def obtain(self, upstream_id: str, scope: str, refused: Generation | None, host: str) -> Lease:
+    async def obtain(
+        self, upstream_id: str, scope: str, refused: Generation | None, need: LeaseNeed
+    ) -> Lease:
         """Return a lease newer than the refused one; raise CredentialUnavailableError."""
-        lease = self.kept(scope, refused, host)
+        lease = self.kept(scope, refused, need)
         if lease is not None:
             return lease
         self._check_calm(scope, refused)
         return await self._questions.run(
-            (scope, host, refused), lambda: self._ask(upstream_id, scope, refused, host)
+            (scope, need, refused), lambda: self._ask(upstream_id, scope, refused, need)
         )
 
     def _check_calm(self, scope: str, refused: Generation | None) -> None:
@@ -86,7 +88,7 @@ class LeaseDesk:
                 Verdict(Answer.REFUSED, "credential_rejected", detail="a lease made just now was refused")
             )
 
-    async def _ask(self, upstream_id: str, scope: str, refused: Generation | None, host: str) -> Lease:
+    async def _ask(self, upstream_id: str, scope: str, refused: Generation | None, need: LeaseNeed) -> Lease:
         expected = refused if refused is not None else self._ended(scope)
         request = RefreshRequest(
             upstream_id=upstream_id, refused_generation=str(expected) if expected is not None else None
@@ -94,14 +96,14 @@ class LeaseDesk:
         try:
             _check_issued(await self._broker.refresh(request))
             async with asyncio.timeout(ARRIVAL_SECONDS):
-                lease = await self._leases.newer(scope, refused, host)
+                lease = await self._leases.newer(scope, refused, need)
         except BrokerUnavailableError as error:
             raise self._failed(scope, _unavailable(str(error))) from error
         except TimeoutError as error:
             raise self._failed(scope, _unavailable("a lease was issued and did not arrive")) from error
         except CredentialUnavailableError as error:
             if refused is not None and error.verdict.answer is Answer.REFUSED:
-                self._dead[scope, host] = (self._clock.monotonic(), refused, error.verdict)
+                self._dead[scope, need] = (self._clock.monotonic(), refused, error.verdict)
             raise self._failed(scope, error.verdict) from error
         self._failures.pop(scope, None)
         self._arrivals[scope] = (self._clock.monotonic(), lease.generation)
@@ -120,20 +122,20 @@ class LeaseDesk:
 class LeasedCredentials:
     """The credentials of one upstream."""
 
-    def __init__(self, desk: LeaseDesk, upstream_id: str, scope: str, host: str) -> None:
+    def __init__(self, desk: LeaseDesk, upstream_id: str, scope: str, need: LeaseNeed) -> None:
         self._desk = desk
         self._upstream_id = upstream_id
         self._scope = scope
-        self._host = host
+        self._need = need
 
     async def current(self) -> Lease | None:
         """Return the lease to use; raise CredentialUnavailableError."""
-        kept = self._desk.current(self._scope, self._host)
-        return kept or await self._desk.obtain(self._upstream_id, self._scope, None, self._host)
+        kept = self._desk.current(self._scope, self._need)
+        return kept or await self._desk.obtain(self._upstream_id, self._scope, None, self._need)
 
     async def replace(self, refused: Generation) -> Lease:
         """Return a lease newer than the refused one; raise CredentialUnavailableError."""
-        return await self._desk.obtain(self._upstream_id, self._scope, refused, self._host)
+        return await self._desk.obtain(self._upstream_id, self._scope, refused, self._need)
 
 
 def _check_issued(reply: RefreshReply) -> None:

@@ -5,7 +5,7 @@ import asyncio
 from pydantic import ValidationError
 
 from vreg_shared.clock import Clock
-from vreg_shared.lease import Generation, InvalidGenerationError, Lease
+from vreg_shared.lease import Generation, InvalidGenerationError, Lease, LeaseNeed
 from vreg_shared.messages.lease import LeaseRecord, key_of, open_lease
 from vreg_shared.messages.record import RecordRejectedError, SignedRecord
 from vreg_shared.sealing import SealBrokenError, SealingKey
@@ -44,19 +44,19 @@ class LeaseCache:
         """Return the newest lease of a scope, even when it has ended."""
         return self._kept.get(key_of(scope))
 
-    async def newer(self, scope: str, than: Generation | None, host: str) -> Lease:
-        """Wait for a usable lease that covers `host` and is newer; the caller sets the deadline."""
+    async def newer(self, scope: str, than: Generation | None, need: LeaseNeed) -> Lease:
+        """Wait for a usable lease that meets `need` and is newer; the caller sets the deadline."""
         while True:
             changed = self._changed
             lease = self.get(scope)
-            if lease is not None and self.serves(lease, than, host):
+            if lease is not None and self.serves(lease, than, need):
                 return lease
             await changed.wait()
 
-    def serves(self, lease: Lease, refused: Generation | None, host: str) -> bool:
-        """Whether a lease may be sent to `host` now and is not the refused one or older."""
+    def serves(self, lease: Lease, refused: Generation | None, need: LeaseNeed) -> bool:
+        """Whether a lease meets `need` now and is not the refused one or older."""
         newer = refused is None or lease.generation > refused
-        return newer and lease.covers(host) and lease.is_usable(self._clock.now())
+        return newer and lease.meets(need) and lease.is_usable(self._clock.now())
 
     def _check(self, key: str, header: LeaseRecord) -> None:
         if key_of(header.scope) != key:

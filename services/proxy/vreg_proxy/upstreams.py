@@ -12,6 +12,7 @@ from vreg_proxy.resolution import Candidate
 from vreg_shared.clock import Clock
 from vreg_shared.egress import EgressRefusedError, InvalidAuthorityError
 from vreg_shared.errors import VregError
+from vreg_shared.lease import LeaseNeed
 from vreg_shared.messages.upstream import UpstreamRecord
 from vreg_shared.provider import Answer, RegistryKind, Verdict
 from vreg_shared.registry_client import Credentials, FixedCredentials, RegistryClient, Target
@@ -105,7 +106,8 @@ class Upstreams:
         if upstream.identity_id is None:
             return FixedCredentials()
         scope = kind.lease_scope(upstream.identity_id, upstream.host)
-        return LeasedCredentials(self._desk, upstream.id, scope, upstream.host)
+        need = LeaseNeed(upstream.host, kind.lease_repositories(upstream.repository_prefix))
+        return LeasedCredentials(self._desk, upstream.id, scope, need)
 
     async def _close_if_done(self, lent: _Open) -> None:
         if lent.retired and not lent.users:

@@ -1,5 +1,6 @@
 """What an exchange is asked, and the three things it may answer."""
 
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -12,7 +13,7 @@ from vreg_shared.errors import VregError
 from vreg_shared.lease import RegistryCredential
 from vreg_shared.provider import RegistryKind
 from vreg_shared.refusals import Refusal, RefusalRule, judge
-from vreg_shared.secret import Secret
+from vreg_shared.secret import MASK, Secret
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,12 +72,22 @@ class Unavailable:
 
 Outcome = Issued | Refused | Unavailable
 _DETAIL_LIMIT: Final = 1000
+# Clouds quote what they were sent: signed tokens, PEM, and anything long enough to be a key or a signature.
+_SECRET_TEXT: Final = re.compile(
+    r"ya29\.[\w.-]+|ey[\w-]+\.[\w-]+\.[\w-]*|-----BEGIN[^-]+-----[^-]*(?:-----END[^-]+-----)?"
+    r"|(?<![\w/+=.-])[\w/+=%-]{64,}"
+)
+
+
+def scrubbed(text: str) -> str:
+    """Return a cloud's words with all that may be a secret in them masked."""
+    return _SECRET_TEXT.sub(MASK, text)
 
 
 def outcome_of(rules: Iterable[RefusalRule], refusal: Refusal, now: datetime) -> Refused | Unavailable:
     """Return what a cloud's error answer comes to, by the provider's table; `now` is when it came."""
     judgement = judge(rules, refusal, now)
-    detail = f"{refusal.step}: {refusal.code}: {refusal.message}"[:_DETAIL_LIMIT]
+    detail = scrubbed(f"{refusal.step}: {refusal.code}: {refusal.message}")[:_DETAIL_LIMIT]
     ids = (refusal.request_id,) if refusal.request_id else ()
     if judgement.is_refused:
         return Refused(judgement.reason, detail, judgement.remedy, ids)

@@ -10,7 +10,7 @@ from typing import Any, Final, Protocol
 import structlog
 
 from vreg_shared.clock import Clock
-from vreg_shared.lease import Generation, Lease
+from vreg_shared.lease import Generation, Lease, LeaseNeed
 from vreg_token_broker import schedule
 from vreg_token_broker.exchange import Issued, Outcome, Refused, Unavailable
 from vreg_token_broker.generations import Generations
@@ -121,7 +121,7 @@ class Keeper:
             elif bound != self.lease:
                 self._adopt(replace(bound, generation=self._next_generation()))
 
-    async def ask(self, refused: Generation | None, host: str) -> Told:
+    async def ask(self, refused: Generation | None, need: LeaseNeed) -> Told:
         """Answer an upstream's asker; waits for an exchange if one is needed, so give it a deadline.
 
         Only a refusal of the very credential we hold forces an exchange, and never two at once or soon
@@ -129,7 +129,7 @@ class Keeper:
         """
         if refused is not None:
             self._generations.named(self.plan.scope, refused)
-        if self._holds_newer_than(refused, host):
+        if self._holds_newer_than(refused, need):
             self._publisher.repeat(self.plan.scope)
             return Told(self.lease.generation if self.lease is not None else None)
         now = self._clock.monotonic()
@@ -141,7 +141,7 @@ class Keeper:
                 failure = Unavailable("rate_limited", "a lease made just now was refused")
                 return Told(failure=failure, retry_after=wait)
         await self._settled.wait()
-        if self._holds_newer_than(refused, host):
+        if self._holds_newer_than(refused, need):
             return Told(self.lease.generation if self.lease is not None else None)
         why = self._failure or Unavailable("superseded", "the identity changed meanwhile")
         return Told(failure=why, retry_after=self._seconds_left(self._clock.monotonic()))
@@ -166,12 +166,12 @@ class Keeper:
         repositories = tuple(prefix for prefix in held if prefix in plan.repositories)
         return replace(lease, hosts=hosts if repositories else (), repositories=repositories)
 
-    def _holds_newer_than(self, refused: Generation | None, host: str) -> bool:
-        """Whether our credential is another than the refused one, and may be used for `host` now."""
+    def _holds_newer_than(self, refused: Generation | None, need: LeaseNeed) -> bool:
+        """Whether our credential is another than the refused one, and meets `need` now."""
         lease = self.lease
         if lease is None or self._minted is None or not lease.is_usable(self._clock.now()):
             return False
-        return lease.covers(host) and (refused is None or refused < self._minted)
+        return lease.meets(need) and (refused is None or refused < self._minted)
 
     def _is_due(self, now: float) -> bool:
         return self._due is not None and self._due <= now

@@ -11,6 +11,7 @@ from pydantic import ValidationError
 from vreg_shared.auth_method import UsableFor
 from vreg_shared.canonical import canonical_json
 from vreg_shared.catalogue import Catalogue, UnknownKindError, UnknownMethodError
+from vreg_shared.lease import LeaseNeed
 from vreg_shared.messages.identity import IdentityRecord
 from vreg_shared.messages.upstream import UpstreamRecord
 from vreg_shared.provider import InvalidHostError, RegistryKind
@@ -96,6 +97,11 @@ class LeaseBook:
     def upstream(self, upstream_id: str) -> UpstreamRecord | None:
         """Return an upstream's record, if there is one."""
         return self._upstreams.get(upstream_id)
+
+    def need(self, upstream: UpstreamRecord) -> LeaseNeed:
+        """Return what an upstream that stands in a scope needs of its lease."""
+        kind = self._catalogue.kind(upstream.kind)
+        return LeaseNeed(upstream.host.lower(), kind.lease_repositories(upstream.repository_prefix))
 
     def plans(self) -> dict[str, Plan]:
         """Return every lease to be had, by its scope."""

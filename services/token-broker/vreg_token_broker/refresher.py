@@ -128,7 +128,7 @@ class Refresher:
         if keeper is None:
             is_starting = place.scope is not None
             return Told(failure=_STARTING if is_starting else _why_none(upstream))
-        return await keeper.ask(refused, upstream.host.lower())
+        return await keeper.ask(refused, self._book.need(upstream))
 
     def lease_count(self) -> int:
         """Return how many scopes have a lease that can be used now."""

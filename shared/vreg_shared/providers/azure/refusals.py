@@ -36,6 +36,9 @@ def _codes(*numbers: int) -> frozenset[str]:
     return frozenset(f"AADSTS{number}" for number in numbers)
 
 
+_PASSING: Final = ("temporarily_unavailable", "server_error")
+"""OAuth's own words for a fault that passes, where no row knows the number that comes with them."""
+
 _ENTRA: Final = (
     RefusalRule(
         reason="bad_credentials",
@@ -113,6 +116,7 @@ _ENTRA: Final = (
         codes=_codes(500011),
     ),
     RefusalRule(reason="throttled", is_refused=False, codes=_codes(90055, 50196)),
+    RefusalRule(reason="upstream_error", is_refused=False, contains=_PASSING),
 )
 
 _MANAGED: Final = (

@@ -174,9 +174,8 @@ class WorkloadIdentityFederation(_Federation):
         subject = context.subject if is_own else "SUBJECT"
         issuer = (context.issuer_url if is_own else None) or "ISSUER_URL"
         member = f"principal://{self.pool_name}/subject/{subject}"
-        made = trust.oidc_provider(
-            trust.Pool(self.project_number, self.pool, self.provider), issuer, subject, self.audience
-        )
+        pool = trust.Pool(self.project_number, self.pool, self.provider)
+        made = trust.oidc_provider(pool, issuer, subject, self.identity_token.audience)
         return (*made, *trust.chained(context.usable_for, member, self.impersonate, is_federated=True))
 
 

@@ -68,9 +68,8 @@ def chained(
     )
 
 
-def oidc_provider(pool: Pool, issuer: str, subject: str, audience: str | None) -> tuple[TrustStep, ...]:
-    """Return how a pool trusts an issuer of identity tokens for one subject."""
-    audiences = () if audience is None else (f"--allowed-audiences={audience}",)
+def oidc_provider(pool: Pool, issuer: str, subject: str, audience: str) -> tuple[TrustStep, ...]:
+    """Return how a pool trusts an issuer of identity tokens for one subject and audience."""
     provider = _command(
         f"gcloud iam workload-identity-pools providers create-oidc {pool.provider}",
         f"--project={pool.project_number}",
@@ -79,7 +78,7 @@ def oidc_provider(pool: Pool, issuer: str, subject: str, audience: str | None) -
         f"--issuer-uri={issuer}",
         "--attribute-mapping=google.subject=assertion.sub",
         f'--attribute-condition=assertion.sub == "{subject}"',
-        *audiences,
+        f"--allowed-audiences={audience}",
     )
     keys = (
         f"curl --silent --fail {issuer}/.well-known/openid-configuration \\\n"

@@ -93,12 +93,12 @@ def refusal_of(step: str, answer: Answer) -> Refusal:
     """Return what an error answer says, in any of the dialects: OAuth, App Service, the registry."""
     document = answer.document()
     text = str(document.get("error_description") or document.get("message") or _registry_words(document))
-    number = _AADSTS.search(text)
+    error, number = str(document.get("error", "")), _AADSTS.search(text)
     wait = answer.headers.get("retry-after", "")
     return Refusal(
         step,
-        number[0] if number is not None else str(document.get("error", ""))[:_MESSAGE_LIMIT],
-        _TRACE.split(text)[0].strip()[:_MESSAGE_LIMIT],
+        number[0] if number is not None else error[:_MESSAGE_LIMIT],
+        f"{error}: {_TRACE.split(text)[0].strip()}"[:_MESSAGE_LIMIT],
         answer.status,
         str(document.get("trace_id") or answer.request_id),
         answer.date,

@@ -4,7 +4,6 @@ OAuth's errors, those of Google's APIs and the metadata server's plain text come
 """
 
 import json
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -14,16 +13,11 @@ from typing import Any, Final
 
 from vreg_shared.errors import VregError
 from vreg_shared.refusals import Refusal
-from vreg_shared.secret import MASK, Secret
+from vreg_shared.secret import Secret
 from vreg_token_broker.exchange import Unavailable
 
 _MESSAGE_LIMIT: Final = 500
 _REQUEST_IDS: Final = ("x-request-id", "x-goog-request-id")
-# Access tokens, signed tokens, PEM, and anything long enough to be a key or a signature.
-_SECRETS: Final = re.compile(
-    r"ya29\.[\w.-]+|ey[\w-]+\.[\w-]+\.[\w-]*|-----BEGIN[^-]+-----[^-]*(?:-----END[^-]+-----)?"
-    r"|(?<![\w/+=.-])[\w/+=%-]{64,}"
-)
 
 
 class GcpRefusedError(VregError):
@@ -99,17 +93,12 @@ class Answer:
         return Refusal(
             self.step,
             code or str(self.status),
-            scrubbed(message),
+            message[:_MESSAGE_LIMIT],
             self.status,
             self.request_id,
             self.date,
             float(retry_after[:4]) if retry_after.isascii() and retry_after.isdigit() else None,
         )
-
-
-def scrubbed(text: str) -> str:
-    """Return the beginning of a cloud's words, with all that may be a secret in them masked."""
-    return _SECRETS.sub(MASK, text)[:_MESSAGE_LIMIT]
 
 
 def _complaint(body: bytes) -> tuple[str, str]:
