@@ -213,7 +213,7 @@ def classify(kind: RegistryKind, status: int, headers: Mapping[str, str], body: 
     text = body.decode("utf-8", "replace")
     codes, lowered = _error_codes(text), text.lower()
     detail = text[:_DETAIL_LIMIT]
-    retry_after = _retry_after(headers.get("retry-after"))
+    retry_after = retry_after_of(headers)
     for rule in (*kind.rejections, *_GENERIC):
         if rule.applies(status, codes, lowered):
             return Verdict(rule.answer, rule.reason, rule.refreshable, retry_after, detail)
@@ -229,9 +229,13 @@ def _error_codes(text: str) -> frozenset[str]:
         return frozenset()
 
 
-def _retry_after(value: str | None) -> float | None:
-    """Read whole seconds; a date is left unread, for our clocks may differ."""
-    if value is None or not value.isascii() or not value.isdigit():
+def retry_after_of(headers: Mapping[str, str]) -> float | None:
+    """Return the whole seconds an answer names; a date is left unread, for our clocks may differ.
+
+    `headers` has lower-case names.
+    """
+    value = headers.get("retry-after", "")
+    if not value.isascii() or not value.isdigit():
         return None
     return min(float(value[:6]), _RETRY_AFTER_LIMIT)
 

@@ -14,6 +14,7 @@ from tests.clouds import issuer
 from tests.clouds.aws.model import Federation
 from tests.clouds.aws.policy import may_assume, may_pull
 from tests.clouds.clouds import Clouds, clouds
+from tests.clouds.faults import Fault, Harm
 from tests.clouds.images import make_image
 from tests.clouds.issuer import TestIssuer
 from tests.clouds.scene import ACCOUNT, EXTERNAL_ID, OTHER_ACCOUNT, REGION, Scene, set_scene
@@ -24,10 +25,11 @@ from vreg_shared.providers.aws import AwsUsableFor
 from vreg_shared.providers.aws.auth_methods import Container, Instance, WebIdentity
 from vreg_shared.providers.aws.hosts import EcrHost
 from vreg_shared.secret import Secret
+from vreg_token_broker.answers import NoAnswerError
 from vreg_token_broker.exchange import Exchange, IdentityTokenError, Issued, Unavailable
 from vreg_token_broker.exchanges.aws.client import AwsClient, Route
 from vreg_token_broker.exchanges.aws.machine import Machine
-from vreg_token_broker.exchanges.aws.rungs import AwsKeys, Budget, NoAnswerError
+from vreg_token_broker.exchanges.aws.rungs import AwsKeys, Budget
 
 AUDIENCE = "sts.amazonaws.com"
 SUBJECT = f"vreg:identity:{IDENTITY}"
@@ -498,6 +500,15 @@ class TestInstance:
 
         assert outcome.reason == "timeout"
         assert "--http-put-response-hop-limit 2" in outcome.detail
+
+    async def test_a_machine_that_is_asked_too_often_says_when_to_come_back(
+        self, world: Clouds, exchange: Exchange
+    ) -> None:
+        world.faults.add(Fault(Harm.THROTTLE, service="aws-instance", retry_after=7))
+
+        outcome = unavailable(await exchange.lease_for(order(Instance(), HOST)))
+
+        assert (outcome.reason, outcome.retry_after) == ("throttled", 7.0)
 
     async def test_an_instance_without_a_role_or_trust_wants_a_person(
         self, world: Clouds, exchange: Exchange

@@ -2,13 +2,11 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from vreg_shared.aws_machine import CONTAINER, INSTANCE_ROLE, INSTANCE_SESSION
 from vreg_shared.providers.aws.refusals import (
     ASSUME_ROLE,
-    CONTAINER,
     ECR_LOGIN,
     ECR_PUBLIC_LOGIN,
-    INSTANCE_ROLE,
-    INSTANCE_SESSION,
     REFUSALS,
     THROTTLED,
     WEB_IDENTITY,

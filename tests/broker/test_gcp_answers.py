@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from vreg_shared.aws_machine import CONTAINER, INSTANCE_ROLE, INSTANCE_SESSION
 from vreg_shared.providers.gcp.refusals import (
-    AWS_CREDENTIALS,
     IMPERSONATION,
     METADATA,
     OAUTH,
@@ -18,11 +18,10 @@ from vreg_shared.providers.gcp.refusals import (
 )
 from vreg_shared.refusals import Refusal, judge
 from vreg_shared.secret import Secret
+from vreg_token_broker.answers import CloudRefusedError, NoAnswerError
 from vreg_token_broker.exchange import outcome_of
 from vreg_token_broker.exchanges.gcp.answers import (
     Answer,
-    GcpRefusedError,
-    GcpUnavailableError,
     scrubbed,
 )
 from vreg_token_broker.exchanges.gcp.google import life_of, life_until
@@ -37,7 +36,7 @@ def answer(step: str, status: int, body: object, **headers: str) -> Answer:
 
 
 def refusal_of(told: Answer) -> Refusal:
-    with pytest.raises(GcpRefusedError) as caught:
+    with pytest.raises(CloudRefusedError) as caught:
         told.document()
     return caught.value.refusal
 
@@ -109,8 +108,9 @@ def api(status: str, message: str) -> dict[str, object]:
         ),
         (METADATA, 404, "<html>404</html>", "no_ambient_identity"),
         (METADATA, 403, "IAM returned 403: iam.serviceAccounts.getAccessToken", "impersonation_denied"),
-        (AWS_CREDENTIALS, 404, "", "no_ambient_identity"),
-        (AWS_CREDENTIALS, 401, "", "no_ambient_identity"),
+        (CONTAINER, 404, "", "no_ambient_identity"),
+        (INSTANCE_SESSION, 403, "", "no_ambient_identity"),
+        (INSTANCE_ROLE, 404, "", "no_ambient_identity"),
     ],
 )
 def test_a_no_is_refused_with_a_reason_and_a_remedy(
@@ -175,7 +175,7 @@ def test_retry_after_and_the_clouds_own_name_for_a_call_are_kept() -> None:
 
 @pytest.mark.parametrize("body", ["", "[]", "null", '"text"', "{", "[" * 100_000, "\x80"])
 def test_a_success_that_is_no_object_is_strange(body: str) -> None:
-    with pytest.raises(GcpUnavailableError) as caught:
+    with pytest.raises(NoAnswerError) as caught:
         answer(OAUTH, 200, body).document()
     assert caught.value.outcome.reason == "unexpected_answer"
 
@@ -183,7 +183,7 @@ def test_a_success_that_is_no_object_is_strange(body: str) -> None:
 @pytest.mark.parametrize("token", [None, "", 1, ["a"], "a\nb", "a\x00", "ü"])
 def test_a_token_that_fits_into_no_header_is_strange(token: object) -> None:
     told = answer(OAUTH, 200, {"access_token": token})
-    with pytest.raises(GcpUnavailableError):
+    with pytest.raises(NoAnswerError):
         told.secret(told.document(), "access_token")
 
 

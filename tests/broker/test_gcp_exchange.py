@@ -10,13 +10,14 @@ from typing import Any
 
 import pytest
 
-from tests.broker.aws_machine import aws_machine
 from tests.clouds.clouds import Clouds, clouds
 from tests.clouds.faults import Fault, Harm
 from tests.clouds.gcp.control import MadeServiceKey, provider_name
 from tests.clouds.gcp.scene import BROKER, MIDDLE, PROJECT_NUMBER, PULLER, Scene, set_scene
 from tests.clouds.gcp.tokens import IAM, READ_ONLY
 from tests.clouds.issuer import HOST, TestIssuer
+from tests.clouds.scene import BROKER_ACCOUNT
+from tests.contract.machine import container_on_aws, instance_on_aws
 from tests.support.wait import eventually
 from vreg_shared.auth_method import AuthMethod, IdentityTokenNeed
 from vreg_shared.catalogue import catalogue
@@ -128,6 +129,10 @@ def by_impersonation(key: MadeServiceKey, *chain: str, seconds: int = 3600) -> I
 
 def by_federation(**changes: object) -> WorkloadIdentityFederation:
     return WorkloadIdentityFederation.model_validate(POOL | changes)
+
+
+def by_machine(source: str, **changes: object) -> AwsFederation:
+    return AwsFederation.model_validate(POOL | {"source": source} | changes)
 
 
 def trust(world: Clouds, issuer: Issuer, **options: Any) -> str:  # noqa: ANN401 - the control's own
@@ -318,45 +323,78 @@ class TestAws:
         world.aws.delete_key(made.access_key_id)
         assert refused(await exchange.lease_for(order(method))).reason == "bad_credentials"
 
-    @pytest.mark.parametrize("source", ["container", "instance"])
+    @pytest.mark.parametrize(
+        ("source", "machine"), [("container", container_on_aws), ("instance", instance_on_aws)]
+    )
     async def test_the_role_of_the_machine_proves_it_too(
-        self, world: Clouds, scene: Scene, issuer: Issuer, source: str
+        self,
+        world: Clouds,
+        scene: Scene,
+        issuer: Issuer,
+        source: str,
+        machine: Callable[[Clouds], dict[str, str]],
     ) -> None:
-        role = world.aws.add_role(AWS_ACCOUNT, "vreg-broker", trusts=())
-        session = world.aws.open_session(role, "i-0123456789", 3600)
-        credentials = {
-            "AccessKeyId": session.access_key_id,
-            "SecretAccessKey": session.secret_access_key,
-            "Token": session.session_token,
-        }
-        name = world.gcp.add_aws_provider(*POOL.values(), account=AWS_ACCOUNT)
+        name = world.gcp.add_aws_provider(*POOL.values(), account=BROKER_ACCOUNT)
         member = f"principalSet:{name.rpartition('/providers/')[0]}/attribute.aws_role/"
-        world.gcp.let_act(f"{member}arn:aws:sts::{AWS_ACCOUNT}:assumed-role/vreg-broker", PULLER)
-        method = AwsFederation.model_validate(POOL | {"source": source, "impersonate": [PULLER]})
-        async with aws_machine(credentials) as environment:
-            outcome = await exchange_through(world, issuer, environment).lease_for(order(method))
+        world.gcp.let_act(f"{member}arn:aws:sts::{BROKER_ACCOUNT}:assumed-role/machine", PULLER)
+        exchange = exchange_through(world, issuer, machine(world))
+        outcome = await exchange.lease_for(order(by_machine(source, impersonate=[PULLER])))
         assert await pull(world, scene, outcome) == 200
+        assert world.log.count(operation="InstanceMetadataV1") == 0
 
-    @pytest.mark.parametrize("source", ["container", "instance"])
-    async def test_a_machine_that_is_told_nothing_has_no_identity(
-        self, world: Clouds, issuer: Issuer, source: str
-    ) -> None:
-        method = AwsFederation.model_validate(POOL | {"source": source})
-        async with aws_machine(None) as environment:
-            outcome = await exchange_through(world, issuer, environment).lease_for(order(method))
-        assert refused(outcome).reason == "no_ambient_identity"
+    async def test_a_machine_without_a_role_wants_a_person(self, world: Clouds) -> None:
+        environment = container_on_aws(world) | instance_on_aws(world)
+        world.aws.dissociate_pod(environment["AWS_CONTAINER_AUTHORIZATION_TOKEN"])
+        world.aws.set_instance_role(None)
+        exchange = exchange_through(world, environment=environment)
+        outcome = refused(await exchange.lease_for(order(by_machine("container"))))
+        assert (outcome.reason, "Pod Identity" in outcome.remedy) == ("no_ambient_identity", True)
+        outcome = refused(await exchange.lease_for(order(by_machine("instance"))))
+        assert (outcome.reason, "instance profile" in outcome.remedy) == ("no_ambient_identity", True)
+        world.aws.set_instance_put(status=403)
+        outcome = refused(await exchange.lease_for(order(by_machine("instance"))))
+        assert (outcome.reason, "--http-endpoint enabled" in outcome.remedy) == ("no_ambient_identity", True)
 
     @pytest.mark.parametrize(
-        "url", ["", "http://10.0.0.1/creds", "https://evil.example/creds", "file:///etc"]
+        ("source", "environment"),
+        [
+            ("container", {}),
+            ("container", {"AWS_CONTAINER_CREDENTIALS_FULL_URI": "http://10.0.0.1/creds"}),
+            ("container", {"AWS_CONTAINER_CREDENTIALS_FULL_URI": "file:///etc"}),
+            ("instance", {"AWS_EC2_METADATA_DISABLED": "true"}),
+        ],
     )
-    async def test_a_containers_credentials_come_from_its_own_machine(
-        self, world: Clouds, issuer: Issuer, url: str
+    async def test_a_machine_that_is_told_of_no_role_asks_nobody(
+        self, world: Clouds, source: str, environment: Mapping[str, str]
     ) -> None:
-        environment = {"AWS_CONTAINER_CREDENTIALS_FULL_URI": url}
-        method = AwsFederation.model_validate(POOL | {"source": "container"})
-        outcome = await exchange_through(world, issuer, environment).lease_for(order(method))
-        assert unavailable(outcome).reason == "no_ambient_identity"
+        exchange = exchange_through(world, environment=environment)
+        outcome = refused(await exchange.lease_for(order(by_machine(source))))
+        assert outcome.reason == "no_ambient_identity"
+        assert outcome.remedy
         assert world.gateway.connects() == 0
+
+    @pytest.mark.parametrize("source", ["container", "instance"])
+    @pytest.mark.parametrize(
+        ("fault", "reason"),
+        [
+            (Fault(Harm.THROTTLE, retry_after=7), "throttled"),
+            (Fault(Harm.FAIL, status=503), "upstream_error"),
+        ],
+    )
+    async def test_a_machine_that_is_unwell_may_answer_later(
+        self, world: Clouds, source: str, fault: Fault, reason: str
+    ) -> None:
+        world.faults.add(replace(fault, service=f"aws-{source}"))
+        environment = container_on_aws(world) | instance_on_aws(world)
+        outcome = await exchange_through(world, environment=environment).lease_for(order(by_machine(source)))
+        assert unavailable(outcome).reason == reason
+        assert unavailable(outcome).retry_after == fault.retry_after
+
+    async def test_an_instance_that_is_silent_may_be_too_many_hops_away(self, world: Clouds) -> None:
+        world.aws.set_instance_put(is_too_far=True)
+        exchange = exchange_through(world, environment=instance_on_aws(world))
+        outcome = unavailable(await exchange.lease_for(order(by_machine("instance"))))
+        assert (outcome.reason, "hop-limit 2" in outcome.detail) == ("timeout", True)
 
 
 class TestImpersonation:
@@ -438,16 +476,14 @@ class TestMetadata:
         assert "workloadIdentityUser" in outcome.remedy
 
     async def test_whoever_else_answers_there_is_not_believed(self, world: Clouds) -> None:
-        async with aws_machine({"access_token": "a"}) as environment:
-            host = environment["AWS_EC2_METADATA_SERVICE_ENDPOINT"].removeprefix("http://").rstrip("/")
-            exchange = exchange_through(world, environment={"GCE_METADATA_HOST": host})
-            outcome = unavailable(await exchange.lease_for(order(Metadata())))
-        assert outcome.reason == "unexpected_answer"
+        host = world.local["aws-instance"].removeprefix("http://")
+        exchange = exchange_through(world, environment={"GCE_METADATA_HOST": host})
+        assert unavailable(await exchange.lease_for(order(Metadata()))).reason == "unexpected_answer"
 
     @pytest.mark.parametrize("host", ["a/b", "user@host", "a?b", "http://host", "a b"])
     async def test_a_metadata_host_that_is_none_is_not_asked(self, world: Clouds, host: str) -> None:
         exchange = exchange_through(world, environment={"GCE_METADATA_HOST": host})
-        assert unavailable(await exchange.lease_for(order(Metadata()))).reason == "no_ambient_identity"
+        assert refused(await exchange.lease_for(order(Metadata()))).reason == "no_ambient_identity"
 
 
 class TestTrouble:

@@ -7,15 +7,13 @@ counts.
 
 from typing import Final
 
+from vreg_shared import aws_machine
 from vreg_shared.refusals import REMEDY_CLOCK, RefusalRule
 
 ASSUME_ROLE: Final = "sts:AssumeRole"
 WEB_IDENTITY: Final = "sts:AssumeRoleWithWebIdentity"
 ECR_LOGIN: Final = "ecr:GetAuthorizationToken"
 ECR_PUBLIC_LOGIN: Final = "ecr-public:GetAuthorizationToken"
-CONTAINER: Final = "container credentials"
-INSTANCE_SESSION: Final = "instance metadata session"
-INSTANCE_ROLE: Final = "instance role"
 
 THROTTLED: Final = frozenset(
     {
@@ -234,37 +232,4 @@ _CREDENTIALS: Final = (
         remedy="Correct the identity's settings: the provider's words name the field.",
     ),
 )
-_MACHINE: Final = (
-    RefusalRule(
-        reason="no_ambient_identity",
-        steps=frozenset({CONTAINER}),
-        statuses=frozenset({400, 401, 403, 404}),
-        cause="The platform gives the token-broker's pod or task no role.",
-        remedy="Make the Pod Identity association for its service account, or set the task role; restart the "
-        "token-broker afterwards, for the platform tells only new pods and tasks.",
-    ),
-    RefusalRule(
-        reason="no_ambient_identity",
-        steps=frozenset({INSTANCE_SESSION}),
-        statuses=frozenset({403, 404, 405}),
-        cause="The instance's metadata service is switched off, or does not speak version 2.",
-        remedy="Enable the service: aws ec2 modify-instance-metadata-options --http-endpoint enabled "
-        "--http-tokens required --http-put-response-hop-limit 2. vreg never uses version 1.",
-    ),
-    RefusalRule(
-        reason="no_ambient_identity",
-        steps=frozenset({INSTANCE_ROLE}),
-        statuses=frozenset({404}),
-        cause="The instance has no role.",
-        remedy="Give the instance an instance profile with the role that the trust steps show.",
-    ),
-    RefusalRule(
-        reason="permission_denied",
-        steps=frozenset({INSTANCE_ROLE}),
-        codes=frozenset({"AssumeRoleUnauthorizedAccess"}),
-        cause="The instance's role does not trust EC2.",
-        remedy="Let the role's trust policy allow sts:AssumeRole to the service ec2.amazonaws.com (in China "
-        "ec2.amazonaws.com.cn).",
-    ),
-)
-REFUSALS: Final = (*_PASSING, *_CLOCK, *_FEDERATION, *_PERMISSIONS, *_CREDENTIALS, *_MACHINE)
+REFUSALS: Final = (*_PASSING, *_CLOCK, *_FEDERATION, *_PERMISSIONS, *_CREDENTIALS, *aws_machine.REFUSALS)

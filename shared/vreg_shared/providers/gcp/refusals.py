@@ -6,13 +6,13 @@ Sources: google-auth's own reading of them, live answers quoted in google-github
 
 from typing import Final
 
+from vreg_shared import aws_machine
 from vreg_shared.refusals import REMEDY_CLOCK, RefusalRule
 
 OAUTH: Final = "oauth2:token"
 STS: Final = "sts:token"
 IMPERSONATION: Final = "iamcredentials:generateAccessToken"
 METADATA: Final = "metadata:token"
-AWS_CREDENTIALS: Final = "aws:credentials"
 
 _REMEDY_KEY: Final = (
     "Check that the service account and its key exist and are enabled, and give the identity a new key."
@@ -173,11 +173,5 @@ REFUSALS: Final = (
         steps=frozenset({METADATA}),
         statuses=frozenset({400, 403, 404}),
     ),
-    RefusalRule(
-        reason="no_ambient_identity",
-        cause="The machine has no AWS role, or is no machine of AWS's.",
-        remedy="Attach a role to the task, pod or instance that the token-broker runs as.",
-        steps=frozenset({AWS_CREDENTIALS}),
-        statuses=frozenset({400, 401, 403, 404}),
-    ),
+    *aws_machine.REFUSALS,
 )

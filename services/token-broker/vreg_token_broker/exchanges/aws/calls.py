@@ -8,21 +8,21 @@ from typing import Any
 from vreg_shared.providers.aws.hosts import Place
 from vreg_shared.providers.aws.refusals import ASSUME_ROLE, ECR_LOGIN, ECR_PUBLIC_LOGIN, WEB_IDENTITY
 from vreg_shared.secret import Secret
-from vreg_token_broker.exchanges.aws.client import AwsClient, date_of, request_id_of
+from vreg_token_broker.answers import date_of, strange
+from vreg_token_broker.exchanges.aws.client import AwsClient, request_id_of, response_headers
 from vreg_token_broker.exchanges.aws.rungs import (
     AuthorizationToken,
     AwsKeys,
     Budget,
     RoleRequest,
     Session,
-    strange,
 )
 
 
 class AwsCalls:
     """Each call runs in one of `threads` threads of its own, so a silent AWS cannot stall the event loop.
 
-    All raise AwsRefusedError or NoAnswerError.
+    All raise CloudRefusedError or NoAnswerError.
     """
 
     def __init__(self, client: AwsClient, threads: int) -> None:
@@ -94,6 +94,6 @@ def _token(answer: dict[str, Any], given: dict[str, Any]) -> AuthorizationToken:
     return AuthorizationToken(
         Secret(given["authorizationToken"]),
         expires_at.astimezone(UTC) if isinstance(expires_at, datetime) else None,
-        date_of(answer),
+        date_of(response_headers(answer)),
         request_id_of(answer),
     )

@@ -8,8 +8,6 @@ import base64
 import os
 from contextlib import closing
 from dataclasses import dataclass
-from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
 from threading import Lock
 from typing import Any, Final
 
@@ -36,11 +34,13 @@ from botocore.loaders import Loader
 from yarl import URL
 
 from vreg_shared.egress import Destination, EgressPolicy
+from vreg_shared.provider import retry_after_of
 from vreg_shared.providers.aws.hosts import Place
 from vreg_shared.refusals import Refusal
 from vreg_shared.secret import Secret
+from vreg_token_broker.answers import CloudRefusedError, NoAnswerError, date_of
 from vreg_token_broker.exchange import Unavailable
-from vreg_token_broker.exchanges.aws.rungs import AwsKeys, AwsRefusedError, Budget, NoAnswerError
+from vreg_token_broker.exchanges.aws.rungs import AwsKeys, Budget
 
 CONNECT_SECONDS: Final = 3.0
 READ_SECONDS: Final = 10.0
@@ -80,15 +80,15 @@ class AwsClient:
     def call(
         self, step: str, place: Place, keys: AwsKeys | None, arguments: dict[str, Any], budget: Budget
     ) -> Any:  # noqa: ANN401 - botocore has no types
-        """Make the call IAM calls `step`, unsigned without keys; raise AwsRefusedError or NoAnswerError."""
+        """Make the call IAM calls `step`, unsigned without keys; raise CloudRefusedError or NoAnswerError."""
         service, _, operation = step.partition(":")
         try:
             with closing(self._client(service, place, keys, budget.left(step))) as client:
                 return client._make_api_call(operation, arguments)  # noqa: SLF001 - what its own methods call
         except ClientError as error:
-            raise AwsRefusedError(_refusal(step, error.response)) from None
+            raise CloudRefusedError(_refusal(step, error.response)) from None
         except (ParamValidationError, NoRegionError) as error:
-            raise AwsRefusedError(Refusal(step, "ValidationError", _text(error), 400)) from None
+            raise CloudRefusedError(Refusal(step, "ValidationError", _text(error), 400)) from None
         except (BotoCoreError, OSError, ValueError) as error:
             outcome = Unavailable(_transport_reason(error), f"{step}: {_text(error)}")
             raise NoAnswerError(outcome) from None
@@ -140,13 +140,10 @@ def request_id_of(response: dict[str, Any]) -> str:
     return str(response.get("ResponseMetadata", {}).get("RequestId", ""))
 
 
-def date_of(response: dict[str, Any]) -> datetime | None:
-    """Return the answer's own Date."""
-    headers = response.get("ResponseMetadata", {}).get("HTTPHeaders", {})
-    try:
-        return parsedate_to_datetime(headers["date"]).astimezone(UTC)
-    except (KeyError, TypeError, ValueError):
-        return None
+def response_headers(response: dict[str, Any]) -> dict[str, str]:
+    """Return the answer's headers, as botocore gives them: by their names in lower case."""
+    found: dict[str, str] = response.get("ResponseMetadata", {}).get("HTTPHeaders", {})
+    return found
 
 
 def _isolated_session(models: Loader) -> Any:  # noqa: ANN401 - botocore has no types
@@ -169,13 +166,15 @@ def _constant_settings() -> dict[str, ChainProvider]:
 
 def _refusal(step: str, response: dict[str, Any]) -> Refusal:
     error, metadata = response.get("Error", {}), response.get("ResponseMetadata", {})
+    headers = response_headers(response)
     return Refusal(
         step,
         str(error.get("Code", "")),
         str(error.get("Message", "")),
         int(metadata.get("HTTPStatusCode", 0)),
         request_id_of(response),
-        date_of(response),
+        date_of(headers),
+        retry_after_of(headers),
     )
 
 

@@ -12,6 +12,7 @@ from vreg_shared.providers.aws.auth_methods import RoleChain
 from vreg_shared.providers.aws.hosts import Place, is_ecr_public_host, place_of
 from vreg_shared.providers.aws.refusals import EXPIRED, REFUSALS
 from vreg_shared.secret import Secret
+from vreg_token_broker.answers import CloudRefusedError, NoAnswerError
 from vreg_token_broker.exchange import (
     ExchangeOrder,
     IdentityTokenError,
@@ -24,9 +25,7 @@ from vreg_token_broker.exchange import (
 from vreg_token_broker.exchanges.aws.rungs import (
     AuthorizationToken,
     AwsKeys,
-    AwsRefusedError,
     Budget,
-    NoAnswerError,
     Session,
 )
 
@@ -41,12 +40,12 @@ class Opens(Protocol):
     """The rungs below the token."""
 
     async def open(self, order: ExchangeOrder, place: Place, budget: Budget) -> Session:
-        """Return the keys that ask for it; raise AwsRefusedError, NoAnswerError or IdentityTokenError."""
+        """Return the keys that ask for it; raise CloudRefusedError, NoAnswerError or IdentityTokenError."""
         ...
 
 
 class Ecr(Protocol):
-    """The calls that give a token. Both raise AwsRefusedError or NoAnswerError."""
+    """The calls that give a token. Both raise CloudRefusedError or NoAnswerError."""
 
     async def authorization_token(self, place: Place, keys: AwsKeys, budget: Budget) -> AuthorizationToken:
         """Ask a region's ECR."""
@@ -78,7 +77,7 @@ class AwsExchange:
             return refused
         try:
             return await self._climb(order, place, Budget.begin(self._clock))
-        except AwsRefusedError as error:
+        except CloudRefusedError as error:
             return outcome_of(REFUSALS, error.refusal, self._clock.now())
         except (NoAnswerError, IdentityTokenError) as error:
             return error.outcome
@@ -86,7 +85,7 @@ class AwsExchange:
     async def _climb(self, order: ExchangeOrder, place: Place, budget: Budget) -> Outcome:
         try:
             return await self._climb_once(order, place, budget)
-        except AwsRefusedError as error:
+        except CloudRefusedError as error:
             if error.refusal.code not in EXPIRED or not isinstance(order.method, RoleChain):
                 raise
         # A session or a signed token that ended on the way: what it was got with is as good as it was.

@@ -7,7 +7,6 @@ nobody's input chooses it. Source of the rules: botocore utils.py.
 
 import asyncio
 import ipaddress
-import json
 import re
 import ssl
 from collections.abc import Mapping
@@ -17,22 +16,24 @@ from typing import Any, Final
 import aiohttp
 from yarl import URL
 
-from vreg_shared.providers.aws.refusals import CONTAINER, INSTANCE_ROLE, INSTANCE_SESSION
+from vreg_shared.aws_machine import CONTAINER, INSTANCE_ROLE, INSTANCE_SESSION
+from vreg_shared.provider import retry_after_of
 from vreg_shared.refusals import Refusal
-from vreg_shared.registry_client.failures import failure_of
 from vreg_shared.secret import Secret
-from vreg_token_broker.exchange import Refused, Unavailable
-from vreg_token_broker.exchanges.aws.rungs import (
-    AwsKeys,
-    AwsRefusedError,
-    Budget,
+from vreg_token_broker.answers import (
+    CloudRefusedError,
     NoAnswerError,
-    Session,
+    body_of,
+    headers_of,
+    no_answer,
+    object_in,
+    secret_in,
     strange,
 )
+from vreg_token_broker.exchange import Refused
+from vreg_token_broker.exchanges.aws.rungs import AwsKeys, Budget, Session
 
 CALL_SECONDS: Final = 3.0
-_BODY_LIMIT: Final = 64 * 1024
 _MESSAGE_LIMIT: Final = 500
 _OK: Final = 200
 _TASK_ORIGIN: Final = "http://169.254.170.2"
@@ -63,7 +64,7 @@ class Machine:
         self._trust_file = trust_file
 
     async def container(self, budget: Budget) -> Session:
-        """Return the role of the pod or task; raise AwsRefusedError or NoAnswerError."""
+        """Return the role of the pod or task; raise CloudRefusedError or NoAnswerError."""
         url, headers = self._container_url(), {"Accept": "application/json"}
         token = self._container_token()
         if token is not None:
@@ -73,7 +74,7 @@ class Machine:
         return Session(keys, str(given.get("RoleArn") or given.get("AccountId") or keys.access_key_id))
 
     async def instance(self, budget: Budget) -> Session:
-        """Return the role of the instance, by version 2 alone; raise AwsRefusedError or NoAnswerError."""
+        """Return the role of the instance, by version 2 alone; raise CloudRefusedError or NoAnswerError."""
         origin = self._instance_origin()
         token = await self._ask(
             INSTANCE_SESSION, "PUT", _url(origin + "/latest/api/token"), _SESSION_LIFE, budget
@@ -86,7 +87,7 @@ class Machine:
         given = _document(INSTANCE_ROLE, answer)
         if given.get("Code", "Success") != "Success":
             message = str(given.get("Message", ""))[:_MESSAGE_LIMIT]
-            raise AwsRefusedError(Refusal(INSTANCE_ROLE, str(given["Code"]), message, _OK))
+            raise CloudRefusedError(Refusal(INSTANCE_ROLE, str(given["Code"]), message, _OK))
         return Session(_keys(INSTANCE_ROLE, given), name)
 
     def _container_url(self) -> URL:
@@ -127,7 +128,7 @@ class Machine:
         return origin
 
     async def _ask(self, step: str, method: str, url: URL, headers: Mapping[str, str], budget: Budget) -> str:
-        """Return the body of a 200; raise AwsRefusedError for another status, NoAnswerError for none."""
+        """Return the body of a 200; raise CloudRefusedError for another status, NoAnswerError for none."""
         seconds = min(CALL_SECONDS, budget.left(step))
         try:
             async with (
@@ -135,11 +136,12 @@ class Machine:
                 self._session(url) as session,
                 session.request(method, url, headers=headers, allow_redirects=False) as response,
             ):
-                text = await _text(response, step)
+                text = (await body_of(response, step)).decode("utf-8", "replace")
         except (aiohttp.ClientError, OSError, TimeoutError) as error:
-            raise _no_answer(step, url, error) from error
+            is_late = isinstance(error, TimeoutError) and step == INSTANCE_SESSION
+            raise no_answer(step, url, error, _HOP_LIMIT if is_late else "") from error
         if response.status != _OK:
-            raise AwsRefusedError(_refusal(step, response.status, text))
+            raise CloudRefusedError(_refusal(step, response.status, headers_of(response.headers), text))
         return text
 
     def _session(self, url: URL) -> aiohttp.ClientSession:
@@ -174,50 +176,28 @@ def _header(step: str, text: str) -> str:
     return stripped
 
 
-async def _text(response: aiohttp.ClientResponse, step: str) -> str:
-    body = bytearray()
-    async for piece in response.content.iter_any():
-        body += piece
-        if len(body) > _BODY_LIMIT:
-            raise strange(step, f"the answer is larger than {_BODY_LIMIT} bytes")
-    return body.decode("utf-8", "replace")
-
-
 def _document(step: str, text: str) -> dict[str, Any]:
-    try:
-        found = json.loads(text)
-    except (ValueError, RecursionError):
-        found = None
-    if not isinstance(found, dict):
+    found = object_in(text)
+    if found is None:
         raise strange(step, "the answer is not a JSON object")
     return found
 
 
 def _keys(step: str, given: Mapping[str, Any]) -> AwsKeys:
-    values = [given.get(name) for name in ("AccessKeyId", "SecretAccessKey", "Token")]
-    texts = [value for value in values if isinstance(value, str) and value]
-    if len(texts) != len(values):
-        raise strange(step, "the answer holds no credentials")
-    return AwsKeys(texts[0], Secret(texts[1]), Secret(texts[2]))
-
-
-def _refusal(step: str, status: int, text: str) -> Refusal:
-    """Return what an error answer says: a JSON object, of either spelling, or plain words."""
-    try:
-        given = _document(step, text)
-    except NoAnswerError:
-        return Refusal(step, str(status), text[:_MESSAGE_LIMIT], status)
-    code, message = (given.get(name) or given.get(name.title()) or "" for name in ("code", "message"))
-    return Refusal(step, str(code or status), str(message)[:_MESSAGE_LIMIT], status)
-
-
-def _no_answer(step: str, url: URL, error: Exception) -> NoAnswerError:
-    verdict = failure_of(error, url)
-    reason, detail = (
-        ("connection_failed", str(error)) if verdict is None else (verdict.reason, verdict.detail)
+    key_id, key, token = (
+        secret_in(step, given, name) for name in ("AccessKeyId", "SecretAccessKey", "Token")
     )
-    hint = _HOP_LIMIT if step == INSTANCE_SESSION and reason == "timeout" else ""
-    return NoAnswerError(Unavailable(reason, f"{step}: {detail}{hint}"))
+    return AwsKeys(key_id.reveal(), key, token)
+
+
+def _refusal(step: str, status: int, headers: Mapping[str, str], text: str) -> Refusal:
+    """Return what an error answer says: a JSON object, of either spelling, or plain words."""
+    given = object_in(text)
+    if given is None:
+        given = {"message": text}
+    code, message = (given.get(name) or given.get(name.title()) or "" for name in ("code", "message"))
+    words = str(message)[:_MESSAGE_LIMIT]
+    return Refusal(step, str(code or status), words, status, retry_after=retry_after_of(headers))
 
 
 def _nobody(step: str, what: str, remedy: str) -> NoAnswerError:

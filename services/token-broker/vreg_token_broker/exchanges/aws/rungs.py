@@ -1,39 +1,17 @@
-"""What the climb to an ECR token passes from rung to rung, and the two ways in which a rung gives nothing."""
+"""What the climb to an ECR token passes from rung to rung, and the time it may take."""
 
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Final, Self
 
 from vreg_shared.clock import Clock
-from vreg_shared.errors import VregError
-from vreg_shared.refusals import Refusal
 from vreg_shared.secret import Secret
-from vreg_token_broker.exchange import Refused, Unavailable
+from vreg_token_broker.answers import NoAnswerError
+from vreg_token_broker.exchange import Unavailable
 
 BUDGET_SECONDS: Final = 24.0
 """For all steps of one climb: the last may begin just before its end, and flights wait for 30 seconds."""
 _LEAST_SECONDS: Final = 0.5
-
-
-class AwsRefusedError(VregError):
-    """AWS answered with an error; `refusal` says which."""
-
-    def __init__(self, refusal: Refusal) -> None:
-        super().__init__(f"{refusal.step}: {refusal.code}")
-        self.refusal = refusal
-
-
-class NoAnswerError(VregError):
-    """AWS did not answer, not in its own language, or could not be asked; `outcome` says how."""
-
-    def __init__(self, outcome: Refused | Unavailable) -> None:
-        super().__init__(outcome.reason)
-        self.outcome = outcome
-
-
-def strange(step: str, what: str) -> NoAnswerError:
-    """Return the error for an answer that is not in AWS's own language."""
-    return NoAnswerError(Unavailable("unexpected_answer", f"{step}: {what}"))
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,14 +15,15 @@ from vreg_shared.providers.aws.auth_methods import (
 from vreg_shared.providers.aws.hosts import Place, is_ecr_public_host
 from vreg_shared.providers.aws.usable_for import AwsUsableFor
 from vreg_shared.secret import Secret
+from vreg_token_broker.answers import NoAnswerError
 from vreg_token_broker.exchange import ExchangeOrder, IdentityTokens, Refused
-from vreg_token_broker.exchanges.aws.rungs import AwsKeys, Budget, NoAnswerError, RoleRequest, Session
+from vreg_token_broker.exchanges.aws.rungs import AwsKeys, Budget, RoleRequest, Session
 
 _SESSION_NAME_LIMIT: Final = 64
 
 
 class Sts(Protocol):
-    """The calls that give a role's session. All raise AwsRefusedError or NoAnswerError."""
+    """The calls that give a role's session. All raise CloudRefusedError or NoAnswerError."""
 
     async def assume_role(self, place: Place, keys: AwsKeys, request: RoleRequest, budget: Budget) -> Session:
         """Ask with keys."""
@@ -36,7 +37,7 @@ class Sts(Protocol):
 
 
 class Platform(Protocol):
-    """What the broker's own machine is to AWS. Both raise AwsRefusedError or NoAnswerError."""
+    """What the broker's own machine is to AWS. Both raise CloudRefusedError or NoAnswerError."""
 
     async def container(self, budget: Budget) -> Session:
         """Return the role of the pod or task."""
@@ -56,7 +57,7 @@ class Sessions:
         self._identity_tokens = identity_tokens
 
     async def open(self, order: ExchangeOrder, place: Place, budget: Budget) -> Session:
-        """Return keys that ask for a token; raise AwsRefusedError, NoAnswerError or IdentityTokenError."""
+        """Return keys that ask for a token; raise CloudRefusedError, NoAnswerError or IdentityTokenError."""
         requests = list(role_requests(order))
         match order.method:
             case WebIdentity():

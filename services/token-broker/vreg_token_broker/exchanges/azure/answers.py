@@ -1,52 +1,39 @@
-"""One call's answer, read as far as it must be, and the two ways in which a call gives no token."""
+"""One call's answer, read as far as it must be, in any of Azure's dialects."""
 
 import asyncio
-import json
 import re
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
+from datetime import datetime
 from http import HTTPStatus
 from typing import Any, Final
 
 import aiohttp
 from yarl import URL
 
-from vreg_shared.errors import VregError
+from vreg_shared.provider import retry_after_of
 from vreg_shared.refusals import Refusal
-from vreg_shared.registry_client.failures import failure_of
 from vreg_shared.secret import Secret
-from vreg_token_broker.exchange import Refused, Unavailable
+from vreg_token_broker.answers import (
+    CloudRefusedError,
+    NoAnswerError,
+    body_of,
+    date_of,
+    headers_of,
+    no_answer,
+    object_in,
+    secret_in,
+)
 
 CONNECT_SECONDS: Final = 3.0
 READ_SECONDS: Final = 10.0
 CALL_SECONDS: Final = 12.0
 """For a whole call: resolving, the way through a proxy, and a body that drips."""
 TIMEOUT: Final = aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_SECONDS, sock_read=READ_SECONDS)
-_BODY_LIMIT: Final = 64 * 1024
 _MESSAGE_LIMIT: Final = 500
-_RETRY_AFTER_DIGITS: Final = 5
 _AADSTS: Final = re.compile(r"AADSTS\d{3,9}")
 _TRACE: Final = re.compile(r"[\r\n]|Trace ID:|CorrelationId:")
-_REMEDY_EGRESS: Final = "Let the operator permit this destination (VREG_EGRESS_ALLOWED_CIDRS or _NAMES)."
-
-
-class AzureRefusedError(VregError):
-    """A call was answered with an error; `refusal` says which."""
-
-    def __init__(self, refusal: Refusal) -> None:
-        super().__init__(f"{refusal.step}: {refusal.status} {refusal.code}")
-        self.refusal = refusal
-
-
-class NoAnswerError(VregError):
-    """A call was not answered, or not in its own language; `outcome` says how."""
-
-    def __init__(self, outcome: Refused | Unavailable) -> None:
-        super().__init__(outcome.reason)
-        self.outcome = outcome
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,10 +47,7 @@ class Answer:
     @property
     def date(self) -> datetime | None:
         """The answer's own Date."""
-        try:
-            return parsedate_to_datetime(self.headers["date"]).astimezone(UTC)
-        except (KeyError, TypeError, ValueError):
-            return None
+        return date_of(self.headers)
 
     @property
     def request_id(self) -> str:
@@ -73,20 +57,13 @@ class Answer:
 
     def document(self) -> dict[str, Any]:
         """Return the body as a JSON object, empty when it is none."""
-        try:
-            found = json.loads(self.body)
-        except (ValueError, RecursionError):
-            return {}
-        return found if isinstance(found, dict) else {}
+        return object_in(self.body) or {}
 
     def token(self, step: str, name: str) -> Secret:
-        """Return the token of this name; raise AzureRefusedError for an error answer, else NoAnswerError."""
+        """Return the token of this name; raise CloudRefusedError for an error answer, else NoAnswerError."""
         if self.status != HTTPStatus.OK:
-            raise AzureRefusedError(refusal_of(step, self))
-        found = self.document().get(name)
-        if not isinstance(found, str) or not found.isascii() or not found.isprintable() or not found:
-            raise strange(step, "the answer holds no token")
-        return Secret(found)
+            raise CloudRefusedError(refusal_of(step, self))
+        return secret_in(step, self.document(), name)
 
 
 def refusal_of(step: str, answer: Answer) -> Refusal:
@@ -94,7 +71,6 @@ def refusal_of(step: str, answer: Answer) -> Refusal:
     document = answer.document()
     text = str(document.get("error_description") or document.get("message") or _registry_words(document))
     error, number = str(document.get("error", "")), _AADSTS.search(text)
-    wait = answer.headers.get("retry-after", "")
     return Refusal(
         step,
         number[0] if number is not None else error[:_MESSAGE_LIMIT],
@@ -102,7 +78,7 @@ def refusal_of(step: str, answer: Answer) -> Refusal:
         answer.status,
         str(document.get("trace_id") or answer.request_id),
         answer.date,
-        float(wait) if wait.isascii() and wait.isdigit() and len(wait) <= _RETRY_AFTER_DIGITS else None,
+        retry_after_of(answer.headers),
     )
 
 
@@ -113,21 +89,10 @@ def _registry_words(document: Mapping[str, Any]) -> str:
         return ""
 
 
-def strange(step: str, what: str) -> NoAnswerError:
-    """Return the error for an answer that is not in the service's own language."""
-    return NoAnswerError(Unavailable("unexpected_answer", f"{step}: {what}"))
-
-
 async def read(response: aiohttp.ClientResponse, step: str) -> Answer:
     """Read an answer to its end; raise NoAnswerError when it is too large."""
-    body = bytearray()
-    async for piece in response.content.iter_any():
-        body += piece
-        if len(body) > _BODY_LIMIT:
-            response.close()
-            raise strange(step, f"the answer is larger than {_BODY_LIMIT} bytes")
-    headers = {name.lower(): value for name, value in response.headers.items()}
-    return Answer(response.status, headers, bytes(body))
+    body = await body_of(response, step)
+    return Answer(response.status, headers_of(response.headers), body)
 
 
 @asynccontextmanager
@@ -136,18 +101,7 @@ async def calling(step: str, url: URL) -> AsyncIterator[None]:
     try:
         async with asyncio.timeout(CALL_SECONDS):
             yield
-    except (AzureRefusedError, NoAnswerError):
+    except (CloudRefusedError, NoAnswerError):
         raise
     except Exception as error:
         raise no_answer(step, url, error) from error
-
-
-def no_answer(step: str, url: URL, error: BaseException) -> NoAnswerError:
-    """Return the error for a failure of the network; raise `error` itself when it is none."""
-    verdict = failure_of(error, url)
-    if verdict is None:
-        raise error
-    detail = f"{step}: {verdict.detail}"
-    if verdict.reason == "egress_refused":
-        return NoAnswerError(Refused(verdict.reason, detail, _REMEDY_EGRESS))
-    return NoAnswerError(Unavailable(verdict.reason, detail))

@@ -22,18 +22,15 @@ from vreg_shared.providers.azure.hosts import cloud_named
 from vreg_shared.providers.azure.refusals import ENTRA
 from vreg_shared.registry_client.failures import failure_of
 from vreg_shared.secret import Secret
+from vreg_token_broker.answers import CloudRefusedError, NoAnswerError, headers_of, no_answer, strange
 from vreg_token_broker.exchange import Refused
 from vreg_token_broker.exchanges.azure.answers import (
     CONNECT_SECONDS,
     READ_SECONDS,
     TIMEOUT,
     Answer,
-    AzureRefusedError,
-    NoAnswerError,
     calling,
-    no_answer,
     refusal_of,
-    strange,
 )
 
 SCOPE: Final = "https://containerregistry.azure.net/.default"
@@ -57,13 +54,12 @@ class _Witness(SansIOHTTPPolicy[HttpRequest, AsyncHttpResponse]):
         request: PipelineRequest[HttpRequest],
         response: PipelineResponse[HttpRequest, AsyncHttpResponse],
     ) -> None:
-        """Raise AzureRefusedError for every error answer, before the SDK reads it."""
+        """Raise CloudRefusedError for every error answer, before the SDK reads it."""
         del request
         given = response.http_response
         if given.status_code >= _ERROR:
-            headers = {name.lower(): value for name, value in given.headers.items()}
-            answer = Answer(given.status_code, headers, given.content)
-            raise AzureRefusedError(refusal_of(ENTRA, answer))
+            answer = Answer(given.status_code, headers_of(given.headers), given.content)
+            raise CloudRefusedError(refusal_of(ENTRA, answer))
 
 
 class EntraTokens:
@@ -73,15 +69,15 @@ class EntraTokens:
         self._egress = egress
 
     async def by_secret(self, method: ClientSecret) -> Secret:
-        """Return a token for an application's secret; raise AzureRefusedError or NoAnswerError."""
+        """Return a token for an application's secret; raise CloudRefusedError or NoAnswerError."""
         return await self._asked(method, method.client_secret)
 
     async def by_certificate(self, method: ClientCertificate) -> Secret:
-        """Return a token for a certificate's key; raise AzureRefusedError or NoAnswerError."""
+        """Return a token for a certificate's key; raise CloudRefusedError or NoAnswerError."""
         return await self._asked(method, Secret(method.private_key.reveal() + method.certificate))
 
     async def by_assertion(self, method: WorkloadIdentity, identity_token: Secret) -> Secret:
-        """Return a token for a foreign issuer's; raise AzureRefusedError or NoAnswerError."""
+        """Return a token for a foreign issuer's; raise CloudRefusedError or NoAnswerError."""
         return await self._asked(method, identity_token)
 
     async def _asked(

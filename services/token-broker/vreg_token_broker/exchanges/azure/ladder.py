@@ -16,6 +16,7 @@ from vreg_shared.providers.azure.hosts import AcrHost
 from vreg_shared.providers.azure.refusals import EXCHANGE, REFUSALS
 from vreg_shared.providers.azure.registry import NOBODY
 from vreg_shared.secret import Secret
+from vreg_token_broker.answers import CloudRefusedError, NoAnswerError
 from vreg_token_broker.exchange import (
     ExchangeOrder,
     IdentityTokenError,
@@ -26,7 +27,6 @@ from vreg_token_broker.exchange import (
     Unavailable,
     outcome_of,
 )
-from vreg_token_broker.exchanges.azure.answers import AzureRefusedError, NoAnswerError
 from vreg_token_broker.exchanges.azure.claims import lifetime, principal_of
 from vreg_token_broker.exchanges.azure.registry import RefreshToken
 
@@ -34,7 +34,7 @@ _METHODS = ClientSecret | ClientCertificate | WorkloadIdentity | ManagedIdentity
 
 
 class Entra(Protocol):
-    """Microsoft Entra, as far as it is needed; raises AzureRefusedError or NoAnswerError."""
+    """Microsoft Entra, as far as it is needed; raises CloudRefusedError or NoAnswerError."""
 
     async def by_secret(self, method: ClientSecret) -> Secret:
         """Return a token for a client secret."""
@@ -50,7 +50,7 @@ class Entra(Protocol):
 
 
 class Machine(Protocol):
-    """The platform that vreg runs on; raises AzureRefusedError or NoAnswerError."""
+    """The platform that vreg runs on; raises CloudRefusedError or NoAnswerError."""
 
     async def token(self, method: ManagedIdentity) -> Secret:
         """Return the token of a managed identity."""
@@ -58,7 +58,7 @@ class Machine(Protocol):
 
 
 class Registry(Protocol):
-    """The registry's exchange; raises AzureRefusedError or NoAnswerError."""
+    """The registry's exchange; raises CloudRefusedError or NoAnswerError."""
 
     async def refresh_token(self, host: str, entra_token: Secret) -> RefreshToken:
         """Return a refresh token for a token of Microsoft Entra."""
@@ -85,7 +85,7 @@ class AzureExchange:
         try:
             entra_token = await self._entra_token(order)
             given = await self._registry.refresh_token(order.host, entra_token)
-        except AzureRefusedError as error:
+        except CloudRefusedError as error:
             return outcome_of(REFUSALS, error.refusal, self._clock.now())
         except (NoAnswerError, IdentityTokenError) as error:
             return error.outcome

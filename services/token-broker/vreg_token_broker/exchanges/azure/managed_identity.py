@@ -14,8 +14,9 @@ from yarl import URL
 from vreg_shared.providers.azure.auth_methods import ManagedIdentity
 from vreg_shared.providers.azure.refusals import APP_SERVICE, IMDS
 from vreg_shared.secret import Secret
+from vreg_token_broker.answers import NoAnswerError
 from vreg_token_broker.exchange import Refused
-from vreg_token_broker.exchanges.azure.answers import TIMEOUT, NoAnswerError, calling, read
+from vreg_token_broker.exchanges.azure.answers import TIMEOUT, calling, read
 
 _RESOURCE: Final = "https://containerregistry.azure.net"
 _IMDS_ORIGIN: Final = "http://169.254.169.254"
@@ -33,7 +34,7 @@ class MachineTokens:
         self._environment = environment
 
     async def token(self, method: ManagedIdentity) -> Secret:
-        """Return the machine's token for the registry service; raise AzureRefusedError or NoAnswerError."""
+        """Return the machine's token for the registry service; raise CloudRefusedError or NoAnswerError."""
         if method.source == "imds":
             return await self._ask(IMDS, self._imds_url(method), {"Metadata": "true"})
         return await self._ask(APP_SERVICE, *self._app_service(method))

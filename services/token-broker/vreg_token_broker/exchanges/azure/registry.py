@@ -31,7 +31,7 @@ class RegistryExchange:
         self._egress = egress
 
     async def refresh_token(self, host: str, entra_token: Secret) -> RefreshToken:
-        """Return a refresh token; raise AzureRefusedError or NoAnswerError."""
+        """Return a refresh token; raise CloudRefusedError or NoAnswerError."""
         url = URL(f"https://{host}/oauth2/exchange")
         policy = self._egress.scoped(EgressScope(names=(host,), may_be_private=True))
         form = {"grant_type": "access_token", "service": host, "access_token": entra_token.reveal()}

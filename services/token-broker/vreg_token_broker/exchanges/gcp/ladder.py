@@ -13,6 +13,7 @@ from vreg_shared.providers.gcp.auth_methods import (
     WorkloadIdentityFederation,
 )
 from vreg_shared.providers.gcp.refusals import REFUSALS
+from vreg_token_broker.answers import CloudRefusedError, NoAnswerError
 from vreg_token_broker.exchange import (
     ExchangeOrder,
     ExchangeWorld,
@@ -23,13 +24,16 @@ from vreg_token_broker.exchange import (
     Unavailable,
     outcome_of,
 )
-from vreg_token_broker.exchanges.gcp import aws_machine, google, metadata, wire
-from vreg_token_broker.exchanges.gcp.answers import GcpRefusedError, GcpUnavailableError
+from vreg_token_broker.exchanges.aws.machine import Machine
+from vreg_token_broker.exchanges.aws.rungs import AwsKeys, Budget
+from vreg_token_broker.exchanges.gcp import google, metadata, wire
 from vreg_token_broker.exchanges.gcp.google import IAM_SCOPE, READ_SCOPE, AccessToken
-from vreg_token_broker.exchanges.gcp.proofs import AwsKeys, assertion, aws_request, federated_principal
+from vreg_token_broker.exchanges.gcp.proofs import assertion, aws_request, federated_principal
 from vreg_token_broker.exchanges.gcp.wire import Wire
 
 USERNAME: Final = "oauth2accesstoken"
+_MACHINE_SECONDS: Final = 4.0
+"""For all that a machine on AWS is asked: two calls to Google come after it, and flights wait 30 seconds."""
 GcpMethod = (
     ServiceAccountKey
     | Impersonation
@@ -56,9 +60,9 @@ class GcpExchange:
             )
         try:
             token, principal = await self._climb(order.identity_id, order.method)
-        except GcpRefusedError as error:
+        except CloudRefusedError as error:
             return outcome_of(REFUSALS, error.refusal, self._world.clock.now())
-        except (GcpUnavailableError, IdentityTokenError) as error:
+        except (NoAnswerError, IdentityTokenError) as error:
             return error.outcome
         return self._issued(order, token, principal)
 
@@ -105,8 +109,9 @@ class GcpExchange:
     async def _aws_keys(self, method: AwsFederation | AwsAccessKeyFederation) -> AwsKeys:
         if isinstance(method, AwsAccessKeyFederation):
             return AwsKeys(method.access_key_id, method.secret_access_key)
-        async with wire.to_metadata() as to_metadata:
-            return await aws_machine.keys(to_metadata, self._world.environment, method.source)
+        machine = Machine(self._world.environment, self._world.trust_file)
+        ask = machine.container if method.source == "container" else machine.instance
+        return (await ask(Budget.begin(self._world.clock, _MACHINE_SECONDS))).keys
 
     def _issued(self, order: ExchangeOrder, token: AccessToken, principal: str) -> Outcome:
         if not token.life:

@@ -6,7 +6,6 @@ signs for AWS, so that the proof would do for anybody's pool.
 """
 
 import json
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
 from urllib.parse import quote
@@ -18,19 +17,11 @@ from google.auth import crypt, jwt
 
 from vreg_shared.providers.gcp.auth_methods import Impersonation, ServiceAccountKey
 from vreg_shared.secret import Secret
+from vreg_token_broker.exchanges.aws.rungs import AwsKeys
 
 OAUTH_URL: Final = "https://oauth2.googleapis.com/token"
 _ASSERTION_SECONDS: Final = 3600
 _TARGET: Final = "x-goog-cloud-target-resource"
-
-
-@dataclass(frozen=True, slots=True)
-class AwsKeys:
-    """What a question to AWS is signed with."""
-
-    access_key_id: str
-    secret_access_key: Secret
-    session_token: Secret | None = None
 
 
 def assertion(method: ServiceAccountKey | Impersonation, scope: str, now: datetime) -> Secret:

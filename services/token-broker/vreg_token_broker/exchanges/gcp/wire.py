@@ -11,14 +11,12 @@ import aiohttp
 from yarl import URL
 
 from vreg_shared.egress import EgressPolicy, EgressScope, open_session
-from vreg_shared.registry_client.failures import failure_of
-from vreg_token_broker.exchange import Unavailable
-from vreg_token_broker.exchanges.gcp.answers import Answer, GcpUnavailableError
+from vreg_token_broker.answers import body_of, headers_of, no_answer
+from vreg_token_broker.exchanges.gcp.answers import Answer
 
 CONNECT_SECONDS: Final = 3.0
 READ_SECONDS: Final = 10.0
 METADATA_SECONDS: Final = 3.0
-MAX_ANSWER_BYTES: Final = 64 * 1024
 _TIMEOUT: Final = aiohttp.ClientTimeout(
     total=CONNECT_SECONDS + READ_SECONDS, connect=CONNECT_SECONDS, sock_read=READ_SECONDS
 )
@@ -38,21 +36,16 @@ class Wire:
     async def ask(
         self, step: str, method: str, url: str, headers: Mapping[str, str], body: bytes | None = None
     ) -> Answer:
-        """Return the answer, whatever its status; raise GcpUnavailableError when there is none."""
+        """Return the answer, whatever its status; raise NoAnswerError when there is none."""
         place = URL(url, encoded=True)
         try:
             async with self._session.request(
                 method, place, headers=headers, data=body, allow_redirects=False
             ) as response:
-                text = await _read(step, response)
+                given = await body_of(response, step)
         except Exception as error:
-            failure = failure_of(error, place)
-            if failure is None:
-                raise
-            outcome = Unavailable(failure.reason, f"{step}: {failure.detail}")
-            raise GcpUnavailableError(outcome) from None
-        named = {name.lower(): value for name, value in response.headers.items()}
-        return Answer(step, response.status, named, text)
+            raise no_answer(step, place, error) from error
+        return Answer(step, response.status, headers_of(response.headers), given)
 
 
 @asynccontextmanager
@@ -76,14 +69,3 @@ async def to_metadata() -> AsyncIterator[Wire]:
         skip_auto_headers=("User-Agent", "Accept", "Accept-Encoding"),
     ) as session:
         yield Wire(session)
-
-
-async def _read(step: str, response: aiohttp.ClientResponse) -> bytes:
-    body = bytearray()
-    async for piece in response.content.iter_any():
-        body += piece
-        if len(body) > MAX_ANSWER_BYTES:
-            response.close()
-            detail = f"{step}: the answer is longer than {MAX_ANSWER_BYTES} bytes"
-            raise GcpUnavailableError(Unavailable("unexpected_answer", detail))
-    return bytes(body)
