@@ -1,4 +1,4 @@
-"""What a machine on AWS says when it gives no role: the rows of AWS, and of whoever federates from there.
+"""A machine on AWS, for all who begin with its role: what tells a process of it, and the answers without one.
 
 `CONTAINER` is the endpoint of a pod or task, the other two are what an instance's metadata is asked in turn.
 """
@@ -10,6 +10,17 @@ from vreg_shared.refusals import RefusalRule
 CONTAINER: Final = "container credentials"
 INSTANCE_SESSION: Final = "instance metadata session"
 INSTANCE_ROLE: Final = "instance role"
+CONTAINER_VARIABLES: Final = (
+    "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI",
+    "AWS_CONTAINER_CREDENTIALS_FULL_URI",
+    "AWS_CONTAINER_AUTHORIZATION_TOKEN",
+    "AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE",
+)
+INSTANCE_VARIABLES: Final = (
+    "AWS_EC2_METADATA_DISABLED",
+    "AWS_EC2_METADATA_SERVICE_ENDPOINT",
+    "AWS_EC2_METADATA_SERVICE_ENDPOINT_MODE",
+)
 
 REFUSALS: Final = (
     RefusalRule(

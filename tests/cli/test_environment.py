@@ -85,6 +85,7 @@ def test_a_program_without_settings_of_ours_sees_none() -> None:
 PLATFORM = {
     "AWS_CONTAINER_CREDENTIALS_FULL_URI": "http://169.254.170.23/v1/credentials",
     "AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE": "/var/run/token",
+    "AWS_EC2_METADATA_DISABLED": "false",
     "AWS_EC2_METADATA_SERVICE_ENDPOINT": "http://169.254.169.254",
     "GCE_METADATA_HOST": "metadata.google.internal",
     "IDENTITY_ENDPOINT": "http://localhost:42356/msi/token",
@@ -111,7 +112,14 @@ def told(service: Service, methods: str) -> set[str]:
             "aws.container",
             {"AWS_CONTAINER_CREDENTIALS_FULL_URI", "AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE"},
         ),
-        ("aws.instance, gcp.metadata", {"AWS_EC2_METADATA_SERVICE_ENDPOINT", "GCE_METADATA_HOST"}),
+        (
+            "aws.instance, gcp.metadata",
+            {"AWS_EC2_METADATA_DISABLED", "AWS_EC2_METADATA_SERVICE_ENDPOINT", "GCE_METADATA_HOST"},
+        ),
+        (
+            "gcp.aws_federation",
+            {name for name in PLATFORM if name.startswith(("AWS_CONTAINER_", "AWS_EC2_"))},
+        ),
         ("azure.managed_identity", {"IDENTITY_ENDPOINT", "IDENTITY_HEADER"}),
     ],
 )

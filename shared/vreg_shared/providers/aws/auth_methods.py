@@ -15,6 +15,7 @@ from vreg_shared.auth_method import (
     TrustStep,
     UsableFor,
 )
+from vreg_shared.aws_machine import CONTAINER_VARIABLES, INSTANCE_VARIABLES
 from vreg_shared.providers.aws import trust
 from vreg_shared.providers.aws.fields import (
     CHAINED_SECONDS,
@@ -198,12 +199,7 @@ class Container(RoleChain):
         "may make identities can use it."
     )
     is_ambient: ClassVar[bool] = True
-    platform_variables: ClassVar[tuple[str, ...]] = (
-        "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI",
-        "AWS_CONTAINER_CREDENTIALS_FULL_URI",
-        "AWS_CONTAINER_AUTHORIZATION_TOKEN",
-        "AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE",
-    )
+    platform_variables: ClassVar[tuple[str, ...]] = CONTAINER_VARIABLES
     begins_with_session: ClassVar[bool] = True
 
     method: Literal["aws.container"] = "aws.container"
@@ -223,11 +219,7 @@ class Instance(RoleChain):
         "may make identities can use it. Version 2 of the metadata service only."
     )
     is_ambient: ClassVar[bool] = True
-    platform_variables: ClassVar[tuple[str, ...]] = (
-        "AWS_EC2_METADATA_DISABLED",
-        "AWS_EC2_METADATA_SERVICE_ENDPOINT",
-        "AWS_EC2_METADATA_SERVICE_ENDPOINT_MODE",
-    )
+    platform_variables: ClassVar[tuple[str, ...]] = INSTANCE_VARIABLES
     begins_with_session: ClassVar[bool] = True
 
     method: Literal["aws.instance"] = "aws.instance"

@@ -18,6 +18,7 @@ from vreg_shared.auth_method import (
     TrustStep,
     UsableFor,
 )
+from vreg_shared.aws_machine import CONTAINER_VARIABLES, INSTANCE_VARIABLES
 from vreg_shared.providers.gcp import trust
 from vreg_shared.providers.gcp.fields import (
     AwsRegion,
@@ -189,13 +190,7 @@ class AwsFederation(_Federation):
         "identity pool accepts. There is nothing to keep."
     )
     is_ambient: ClassVar[bool] = True
-    platform_variables: ClassVar[tuple[str, ...]] = (
-        "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI",
-        "AWS_CONTAINER_CREDENTIALS_FULL_URI",
-        "AWS_CONTAINER_AUTHORIZATION_TOKEN",
-        "AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE",
-        "AWS_EC2_METADATA_SERVICE_ENDPOINT",
-    )
+    platform_variables: ClassVar[tuple[str, ...]] = (*CONTAINER_VARIABLES, *INSTANCE_VARIABLES)
 
     method: Literal["gcp.aws_federation"] = "gcp.aws_federation"
     region: AwsRegion = "us-east-1"
