@@ -260,7 +260,7 @@ async def test_what_entra_refuses_is_told_in_its_words_and_ours(
 ) -> None:
     outcome = refused(await exchange.lease_for(order(by_secret(scene, **changes), scene.host)))
     assert outcome.reason == reason
-    assert outcome.detail.startswith(f"entra:Token: {code}: {code}: ")
+    assert outcome.detail.startswith(f"entra:Token: {code}: ")
     assert "Trace ID" not in outcome.detail
     assert outcome.remedy
     assert outcome.request_ids
