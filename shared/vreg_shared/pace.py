@@ -13,16 +13,16 @@ class Pace:
 
 
 class Paces:
-    """Remembers the last starts of each quota."""
+    """Remembers the last starts of each quota. Times are monotonic seconds."""
 
     def __init__(self) -> None:
         self._starts: dict[str, deque[float]] = {}
 
-    def delay(self, pace: Pace | None, now: float) -> float:
-        """Return seconds until a start may be made, and count it as made then; `now` is monotonic."""
-        if pace is None:
-            return 0.0
-        starts = self._starts.setdefault(pace.quota, deque(maxlen=pace.per_second))
-        start = now if len(starts) < pace.per_second else max(now, starts[0] + 1.0)
-        starts.append(start)
-        return start - now
+    def delay(self, pace: Pace, now: float) -> float:
+        """Return seconds until a start may be made, 0 if it may be made now."""
+        starts = self._starts.get(pace.quota) or deque()
+        return 0.0 if len(starts) < pace.per_second else max(starts[0] + 1.0 - now, 0.0)
+
+    def started(self, pace: Pace, now: float) -> None:
+        """Count a start."""
+        self._starts.setdefault(pace.quota, deque(maxlen=pace.per_second)).append(now)

@@ -6,7 +6,16 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from tests.broker.world import ACCESS_KEY, HOST, AlwaysLeads, FakeExchange, FakeLedger, identity, settle
+from tests.broker.world import (
+    ACCESS_KEY,
+    HOST,
+    AlwaysLeads,
+    FakeExchange,
+    FakeLedger,
+    ManualWaits,
+    identity,
+    settle,
+)
 from tests.support.clock import ManualClock
 from tests.support.wait import eventually
 from vreg_shared.catalogue import catalogue
@@ -14,14 +23,17 @@ from vreg_shared.sealing import SealingKey
 from vreg_token_broker.exchange import ExchangeOrder, Issued, Unavailable
 from vreg_token_broker.flights import Flight, Flights
 from vreg_token_broker.lease_book import Plan
+from vreg_token_broker.runway import Runway
 
 
 class FlightWorld:
     def __init__(self, group: asyncio.TaskGroup, *, at_once: int, deadline: float) -> None:
-        clock = ManualClock()
+        self.clock = clock = ManualClock()
+        self.waits = ManualWaits(clock)
         self.ledger = FakeLedger()
         self.exchange = FakeExchange(clock)
-        self.flights = Flights(self.ledger, clock, group, AlwaysLeads(), at_once=at_once, deadline=deadline)
+        runway = Runway(AlwaysLeads(), clock, self.waits, at_once)
+        self.flights = Flights(self.ledger, clock, group, runway, deadline=deadline)
         kind = catalogue().kind("ecr")
         plan = Plan("idn1/aws/eu-west-1", identity(SealingKey.generate()), kind, (HOST,))
         order = ExchangeOrder("idn1", "external", ACCESS_KEY, kind, HOST)
@@ -106,3 +118,16 @@ async def test_finishing_waits_no_longer_than_its_grace() -> None:
         with pytest.raises(asyncio.CancelledError):
             await told
     assert world.ledger.kinds() == ["exchange.intent"]
+
+
+async def test_finishing_begins_nothing_that_still_waits_for_a_place() -> None:
+    async with flying(at_once=1) as world:
+        world.exchange.gate.clear()
+        told = [world.flights.start(world.flight) for _ in range(3)]
+        await settle()
+        finishing = asyncio.create_task(world.flights.finish(grace=5.0))
+        await settle()
+        world.exchange.gate.set()
+        await finishing
+        assert [task.cancelled() for task in told] == [False, True, True]
+    assert world.ledger.kinds() == ["exchange.intent", "exchange.outcome"]

@@ -220,7 +220,7 @@ class BrokerWorld:
                 self.clock,
                 self.waits,
                 inherits=NothingFound(),
-                leads=AlwaysLeads(),
+                turns=AlwaysLeads(),
             ),
         )
         self._stopping = asyncio.Event()

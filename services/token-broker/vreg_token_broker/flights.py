@@ -10,7 +10,7 @@ import structlog
 from ulid import ULID
 
 from vreg_shared.clock import Clock
-from vreg_shared.pace import Pace, Paces
+from vreg_shared.pace import Pace
 from vreg_shared.secret import Secret
 from vreg_token_broker.exchange import Exchange, ExchangeOrder, Issued, Outcome, Refused, Unavailable
 from vreg_token_broker.journal import AuditUnavailableError
@@ -19,7 +19,6 @@ from vreg_token_broker.ledger import INTENT, LATE_OUTCOME, OUTCOME, REFUSED
 
 EXCHANGE_SECONDS: Final = 30.0
 """Longer than every deadline an exchange sets for itself, so it is met only by what those did not foresee."""
-AT_ONCE: Final = 16
 RECORD_RETRY_SECONDS: Final = 1.0
 _T = TypeVar("_T")
 _log = structlog.get_logger(__name__)
@@ -37,11 +36,15 @@ class Records(Protocol):
         ...
 
 
-class Leads(Protocol):
-    """Whether this broker is the active one."""
+class Clears(Protocol):
+    """When exchanges may start."""
 
-    async def wait_turn(self) -> None:
-        """Return once an exchange may be made."""
+    async def clear(self, pace: Pace | None) -> None:
+        """Return when a start may be made now; it takes a place until `leave`."""
+        ...
+
+    def leave(self) -> None:
+        """Give a place back."""
         ...
 
 
@@ -61,25 +64,23 @@ class Flight:
 
 
 class Flights:
-    """Makes exchanges, `at_once` at a time. `group` owns what outlives a caller."""
+    """Makes exchanges as the runway clears them. `group` owns what outlives a caller."""
 
-    def __init__(  # noqa: PLR0913 - four collaborators and two limits
+    def __init__(
         self,
         ledger: Records,
         clock: Clock,
         group: asyncio.TaskGroup,
-        leads: Leads,
+        runway: Clears,
         *,
-        at_once: int = AT_ONCE,
         deadline: float = EXCHANGE_SECONDS,
     ) -> None:
         self._ledger = ledger
         self._clock = clock
         self._group = group
-        self._leads = leads
-        self._paces = Paces()
-        self._slots = asyncio.Semaphore(at_once)
+        self._runway = runway
         self._deadline = deadline
+        self._waiting: set[asyncio.Task[None]] = set()
         self._under_way: set[asyncio.Task[Any]] = set()
 
     def start(self, flight: Flight) -> asyncio.Task[Outcome]:
@@ -91,7 +92,9 @@ class Flights:
         return self._own(self._refuse(plan, refused, trigger))
 
     async def finish(self, grace: float) -> None:
-        """Let what is under way end by itself for `grace` seconds, then stop waiting for it."""
+        """Begin nothing more; let what is under way end by itself for `grace` seconds, then cancel it."""
+        for clearing in self._waiting:
+            clearing.cancel()
         if self._under_way:
             await asyncio.wait(self._under_way, timeout=grace)
         for task in tuple(self._under_way):
@@ -114,10 +117,15 @@ class Flights:
             await self._ledger.record(REFUSED, plan.identity.id, facts)
         return refused
 
+    async def _cleared(self, flight: Flight) -> None:
+        """Return when it may start; raise CancelledError when nothing is begun any more."""
+        clearing = self._group.create_task(self._runway.clear(flight.pace()))
+        self._waiting.add(clearing)
+        clearing.add_done_callback(self._waiting.discard)
+        await clearing
+
     async def _fly(self, flight: Flight) -> Outcome:
-        await self._leads.wait_turn()
-        await asyncio.sleep(self._paces.delay(flight.pace(), self._clock.monotonic()))
-        await self._slots.acquire()
+        await self._cleared(flight)
         began = self._clock.monotonic()
         facts = _facts(flight.plan, flight.trigger) | {
             "provider": flight.provider,
@@ -126,10 +134,10 @@ class Flights:
         try:
             await self._ledger.record(INTENT, flight.plan.identity.id, facts)
         except AuditUnavailableError as error:
-            self._slots.release()
+            self._runway.leave()
             return Unavailable("audit_unavailable", str(error))
         work = self._own(_guarded(flight))
-        work.add_done_callback(lambda _: self._slots.release())
+        work.add_done_callback(lambda _: self._runway.leave())
         done, _ = await asyncio.wait({work}, timeout=self._deadline)
         if done:
             outcome = work.result()

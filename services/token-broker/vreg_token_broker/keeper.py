@@ -15,16 +15,9 @@ from vreg_token_broker import schedule
 from vreg_token_broker.exchange import Issued, Outcome, Refused, Unavailable
 from vreg_token_broker.generations import Generations
 from vreg_token_broker.lease_book import Plan
+from vreg_token_broker.waits import Waits
 
 _log = structlog.get_logger(__name__)
-
-
-class Waits(Protocol):
-    """Time, as far as it is waited for."""
-
-    async def wait(self, event: asyncio.Event, seconds: float | None) -> None:
-        """Return when the event is set or the seconds have passed; None waits for the event alone."""
-        ...
 
 
 class Publishes(Protocol):

@@ -18,6 +18,7 @@ from vreg_token_broker.keeper import Keeper, KeeperWorld, Publishes, Told
 from vreg_token_broker.lease_book import LeaseBook, Plan
 from vreg_token_broker.ledger import REFUSED, WITHDRAWN
 from vreg_token_broker.orders import Orders
+from vreg_token_broker.runway import Runway, Turns
 
 GRACE_SECONDS: Final = 5.0
 KNOWN_SECONDS: Final = 2.0
@@ -42,21 +43,13 @@ class Inherits(Protocol):
         ...
 
 
-class Leads(Protocol):
-    """Whether this broker is the active one."""
-
-    async def wait_turn(self) -> None:
-        """Return once an exchange may be made."""
-        ...
-
-
 @dataclass(frozen=True, slots=True)
 class RefresherWorld(KeeperWorld):
     """The same, with a publisher that can take leases back, and what other brokers do."""
 
     publisher: Withdraws
     inherits: Inherits
-    leads: Leads
+    turns: Turns
 
 
 class Exchanges:
@@ -105,8 +98,9 @@ class Refresher:
         self._keepers.clear()
         self._tasks.clear()
         self._changed.set()
+        runway = Runway(self._world.turns, self._world.clock, self._world.waits)
         async with asyncio.TaskGroup() as flying:
-            self._flights = Flights(self._ledger, self._world.clock, flying, self._world.leads)
+            self._flights = Flights(self._ledger, self._world.clock, flying, runway)
             async with asyncio.TaskGroup() as group:
                 self._group = group
                 reconciling = group.create_task(self._reconcile_for_ever())

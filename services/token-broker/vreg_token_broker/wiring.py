@@ -3,7 +3,6 @@
 import asyncio
 import os
 from collections.abc import Awaitable, Callable, Coroutine
-from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Final
@@ -42,6 +41,7 @@ from vreg_token_broker.refresh_requests import RefreshRequests
 from vreg_token_broker.refresher import Exchanges, Refresher, RefresherWorld
 from vreg_token_broker.settings import BrokerSettings
 from vreg_token_broker.trust_file import write_trust_file
+from vreg_token_broker.waits import EventWaits
 
 FOUND_SECONDS: Final = 5.0
 """How long the first exchange waits for what was handed out before to be read from the bus."""
@@ -71,16 +71,6 @@ class BrokerKeys:
             public.verifying_key(Service.API),
             public.sealing_key(Service.PROXY),
         )
-
-
-class EventWaits:
-    """Waiting as the event loop does it."""
-
-    async def wait(self, event: asyncio.Event, seconds: float | None) -> None:
-        """Return when the event is set or the seconds have passed."""
-        with suppress(TimeoutError):
-            async with asyncio.timeout(seconds):
-                await event.wait()
 
 
 async def open_ledger(settings: BrokerSettings, keys: BrokerKeys, clock: Clock) -> Ledger:
@@ -120,7 +110,7 @@ async def serve(
         book,
         exchanges,
         ledger,
-        RefresherWorld(publisher, generations, clock, EventWaits(), inherits=found, leads=leadership),
+        RefresherWorld(publisher, generations, clock, EventWaits(), inherits=found, turns=leadership),
     )
     keeping = BookKeeping(book, refresher, found)
     audit = AuditPublisher(ledger, bus, Cursor(settings.broker_state / "published.json"))
