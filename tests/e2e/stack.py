@@ -97,15 +97,7 @@ class Stack:
         """Whether api and proxy answer; raise StackFailedError if `vreg up` has ended."""
         if self._process is None or self._process.returncode is not None:
             raise StackFailedError(self.output[-3000:])
-        async with httpx.AsyncClient(trust_env=False) as client:
-            for port in (self.api_port, self.proxy_port):
-                try:
-                    answer = await client.get(f"http://127.0.0.1:{port}/readyz")
-                except httpx.TransportError:
-                    return False
-                if answer.status_code != httpx.codes.OK:
-                    return False
-        return True
+        return await _is_ready(self.api_port) and await _is_ready(self.proxy_port)
 
     async def call(
         self,
@@ -130,17 +122,39 @@ class Stack:
     @asynccontextmanager
     async def another_broker(self, name: str) -> AsyncIterator[asyncio.subprocess.Process]:
         """Run one more token-broker beside `vreg up`'s own, with the same keys and its own state."""
+        own = {"VREG_BROKER_ID": name, "VREG_BROKER_STATE": str(self.broker_state(name))}
+        async with self._another(Service.TOKEN_BROKER, name, own) as running:
+            yield running
+
+    @asynccontextmanager
+    async def another_proxy(self, name: str) -> AsyncIterator[str]:
+        """Run one more proxy beside `vreg up`'s own, with its own cache; yields where clients find it."""
+        (port,), folder = free_ports(1), self.home.with_name(name)
+        address = f"127.0.0.1:{port}"
+        own = {
+            "VREG_PROXY_LISTEN": address,
+            "VREG_PROXY_STATE": str(folder / "records"),
+            "VREG_PROXY_CACHE": str(folder / "cache"),
+        }
+        async with self._another(Service.PROXY, name, own):
+            await eventually(lambda: _is_ready(port), deadline=_START_SECONDS)
+            yield address
+
+    @asynccontextmanager
+    async def _another(
+        self, service: Service, name: str, own: Mapping[str, str]
+    ) -> AsyncIterator[asyncio.subprocess.Process]:
+        """Run one more of a service while the block runs; its log lies beside our home."""
         addresses = Addresses(
             *(Listen(f"127.0.0.1:{port}") for port in (self.proxy_port, self.api_port, self.nats_port))
         )
         environment = service_environment(
-            Service.TOKEN_BROKER, Home(self.home), addresses, self._workers, self._environment
+            service, Home(self.home), addresses, self._workers, self._environment
         )
-        environment |= {"VREG_BROKER_ID": name, "VREG_BROKER_STATE": str(self.broker_state(name))}
-        log = self.home.with_name(f"{name}.log")
-        with log.open("ab") as output:
+        module = f"vreg_{service.value.replace('-', '_')}"
+        with self.home.with_name(f"{name}.log").open("ab") as output:
             running = await asyncio.create_subprocess_exec(
-                *(sys.executable, "-m", "vreg_token_broker"), stdout=output, stderr=output, env=environment
+                *(sys.executable, "-m", module), stdout=output, stderr=output, env=environment | own
             )
         try:
             yield running
@@ -181,6 +195,16 @@ async def stack(
         yield running
     finally:
         await running.stop()
+
+
+async def _is_ready(port: int) -> bool:
+    """Whether the service on this port says it is ready."""
+    async with httpx.AsyncClient(trust_env=False) as client:
+        try:
+            answer = await client.get(f"http://127.0.0.1:{port}/readyz")
+        except httpx.TransportError:
+            return False
+    return answer.status_code == httpx.codes.OK
 
 
 def _children() -> dict[int, list[int]]:

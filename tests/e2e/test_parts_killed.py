@@ -47,6 +47,16 @@ async def test_pulls_go_on_while_it_is_gone_and_after(stage: Scene, service: str
         await outcome.more(20)
 
 
+async def test_a_proxy_that_joins_while_brokers_change_serves_at_once(stage: Scene) -> None:
+    digest = stage.push_to_ecr(PLACES[0], make_image("joined", 20_000), "joined")
+    async with stage.stack.another_broker("standby"):
+        victims = kill(stage, "vreg_token_broker")
+        async with stage.stack.another_proxy("joined") as address, Puller(address, stage.token) as puller:
+            pulled = await puller.pull(f"demo/{PLACES[0].repository}", "joined")
+            assert pulled.digest == digest
+        await is_back(stage, "vreg_token_broker", victims)
+
+
 async def test_configuration_flows_again_after_the_bus_was_killed(stage: Scene) -> None:
     victims = kill(stage, "nats-server")
     await is_back(stage, "nats-server", victims)
