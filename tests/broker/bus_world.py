@@ -57,6 +57,8 @@ class BusWorld:
         self.state = folder / "state"
         self.seen: list[Lease] = []
         self.versions: list[int] = []
+        self.heard: list[tuple[str, int]] = []
+        """The key and version of everything that came, repeated or not."""
         self.withdrawn: list[str] = []
         self._api = api
         self._proxy = proxy
@@ -109,6 +111,7 @@ class BusWorld:
 
     async def _take(self, entry: Entry) -> None:
         record = decode(entry.value, self.keys.broker.verifying, leases.BUCKET, entry.key)
+        self.heard.append((entry.key, record.version))
         if self.versions and record.version in self.versions:
             return
         self.versions.append(record.version)

@@ -11,6 +11,8 @@ from vreg_shared.auth_method import AuthMethod
 from vreg_shared.catalogue import catalogue
 from vreg_shared.lease import Lease, RegistryCredential
 from vreg_shared.messages.identity import IdentityRecord, seal_context
+from vreg_shared.messages.lease import key_of, seal_lease
+from vreg_shared.messages.record import SignedRecord
 from vreg_shared.messages.upstream import UpstreamRecord
 from vreg_shared.operator_grants import OperatorGrants
 from vreg_shared.provider import Presentation
@@ -23,6 +25,7 @@ from vreg_token_broker.generations import Generations
 from vreg_token_broker.journal import AuditUnavailableError
 from vreg_token_broker.lease_book import LeaseBook, Plan
 from vreg_token_broker.orders import Orders
+from vreg_token_broker.records import FoundLeases
 from vreg_token_broker.refresher import Exchanges, Refresher, RefresherWorld
 
 HOST = "123456789012.dkr.ecr.eu-west-1.amazonaws.com"
@@ -130,18 +133,18 @@ class FakePublisher:
     def repeat(self, scope: str) -> None:
         self.repeated.append(scope)
 
+    def found(self, key: str, version: int, raw: bytes) -> None:
+        del key, version, raw
 
-class NothingFound:
-    """No lease is out."""
-
-    def inheritable(self, plan: Plan, now: datetime) -> None:
-        del plan, now
+    def withdraw_key(self, key: str, instant_ms: int) -> None:
+        raise AssertionError(key, instant_ms)
 
 
 class AlwaysLeads:
     """There is no other broker."""
 
     is_leading = True
+    seconds_left = 5.0
 
     async def wait_turn(self) -> None:
         return
@@ -200,11 +203,13 @@ class BrokerWorld:
         self.clock = ManualClock()
         self.waits = ManualWaits(self.clock)
         self.sealing_key = SealingKey.generate()
+        self._proxies = SealingKey.generate().public
         self.exchange = FakeExchange(self.clock, life)
         self.ledger = FakeLedger()
         self.publisher = FakePublisher()
         self.generations = Generations("test", self.clock)
         self.book = LeaseBook(catalogue())
+        self._found = FoundLeases(self.generations, self.publisher, self._proxies.key_id.hex())
         exchanges = Exchanges(
             catalogue(),
             Orders(catalogue(), self.sealing_key, self.clock, OperatorGrants()),
@@ -219,7 +224,7 @@ class BrokerWorld:
                 self.generations,
                 self.clock,
                 self.waits,
-                inherits=NothingFound(),
+                inherits=self,
                 turns=AlwaysLeads(),
             ),
         )
@@ -234,6 +239,31 @@ class BrokerWorld:
         self._stopping.set()
         self.exchange.gate.set()
         await self._running
+
+    def inheritable(self, plan: Plan, now: datetime) -> Lease | None:
+        """Say what the broker that leads now has found on the bus."""
+        return self._found.inheritable(plan, now)
+
+    def replace_proxies_key(self) -> None:
+        self._found = FoundLeases(self.generations, self.publisher, SealingKey.generate().public.key_id.hex())
+
+    async def tell_to_end(self) -> None:
+        """Begin to end the present term."""
+        self._stopping.set()
+        await settle()
+
+    async def take_over(self, *writings: Callable[[LeaseBook], None]) -> None:
+        """End the present term, and lead anew with what is out by then; meanwhile the book may change."""
+        self._stopping.set()
+        await self._running
+        for lease in self.publisher.leases:
+            body = seal_lease(lease, self._proxies).model_dump_json()
+            record = SignedRecord(key_of(lease.scope), lease.generation.instant_ms, deleted=False, body=body)
+            await self._found.lease(record, b"")
+        for writing in writings:
+            writing(self.book)
+        self._stopping = asyncio.Event()
+        await self.__aenter__()
 
     async def write(self, *writings: Callable[[LeaseBook], None]) -> None:
         """Change the book, tell the refresher, and let it act."""

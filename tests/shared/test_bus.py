@@ -12,6 +12,7 @@ from tests.support.nats_server import NatsServer, running_nats_server
 from tests.support.wait import eventually
 from vreg_shared.bus import (
     Bus,
+    BusConflictError,
     BusPermissionError,
     BusRefusedError,
     BusUnavailableError,
@@ -126,6 +127,65 @@ async def test_what_a_follower_raises_is_raised_to_its_owner(api: Bus, proxy: Bu
     await api.put("vreg_config", "upstream.1", b"one")
     with pytest.raises(ValueError, match="a bug"):
         await proxy.follow("vreg_config", "upstream.*", fail)
+
+
+async def test_of_many_who_claim_a_free_key_one_gets_it(broker: Bus) -> None:
+    async def claim(number: int) -> int:
+        try:
+            await broker.claim("vreg_leader", "broker", str(number).encode(), revision=0, seconds=5)
+        except BusConflictError:
+            return 0
+        return 1
+
+    assert sum(await asyncio.gather(*(claim(number) for number in range(15)))) == 1
+
+
+async def test_a_claim_is_renewed_by_who_knows_its_revision_and_by_nobody_else(broker: Bus) -> None:
+    first = await broker.claim("vreg_leader", "broker", b"mine", revision=0, seconds=5)
+    second = await broker.claim("vreg_leader", "broker", b"mine", revision=first, seconds=5)
+    for stale in (0, first, second + 1):
+        with pytest.raises(BusConflictError):
+            await broker.claim("vreg_leader", "broker", b"another's", revision=stale, seconds=5)
+
+
+async def test_a_claim_ends_by_itself_counted_from_its_last_renewal(broker: Bus, server: NatsServer) -> None:
+    first = await broker.claim("vreg_leader", "broker", b"mine", revision=0, seconds=1)
+    await broker.claim("vreg_leader", "broker", b"mine", revision=first, seconds=3600)
+    await server.restart()
+    assert await server.value("vreg_leader", "broker") == b"mine"
+    await broker.claim("vreg_leader", "broker", b"mine", revision=first + 1, seconds=1)
+
+    async def is_free() -> bool:
+        return await server.value("vreg_leader", "broker") is None
+
+    await eventually(is_free)
+    await broker.claim("vreg_leader", "broker", b"next", revision=0, seconds=1)
+
+
+async def test_a_follower_is_told_the_revision_that_a_claim_takes_the_place_of(broker: Bus) -> None:
+    heard: list[Entry] = []
+
+    async def hear(entry: Entry) -> None:
+        heard.append(entry)
+
+    revision = await broker.claim("vreg_leader", "broker", b"mine", revision=0, seconds=60)
+    async with in_background(broker.follow("vreg_leader", "broker", hear)):
+        await eventually(lambda: heard)
+        assert heard == [Entry("broker", b"mine", revision)]
+        await broker.claim("vreg_leader", "broker", b"next", revision=heard[0].revision, seconds=60)
+
+
+async def test_who_may_not_write_a_key_cannot_claim_it(api: Bus, proxy: Bus) -> None:
+    for bus in (api, proxy):
+        with pytest.raises(BusPermissionError):
+            await bus.claim("vreg_leader", "broker", b"mine", revision=0, seconds=1)
+
+
+async def test_a_claim_without_a_bus_is_unavailable(server: NatsServer, broker: Bus) -> None:
+    await broker.wait_connected()
+    await server.kill()
+    with pytest.raises(BusUnavailableError):
+        await broker.claim("vreg_leader", "broker", b"mine", revision=0, seconds=1)
 
 
 @pytest.mark.parametrize("key", ["", "a b", "a.", ".a", "a..b", "a.*", ">", "a\r\nb", "ü"])

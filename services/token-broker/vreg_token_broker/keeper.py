@@ -83,6 +83,7 @@ class Keeper:
         self._failures = 0
         self._failed_at: deque[float] = deque(maxlen=schedule.FAILURES_PER_MINUTE)
         self._is_climbing = False
+        self._is_ending = False
         self._forced_at = float("-inf")
         self._forced_gap = 0.0
         self._wake = asyncio.Event()
@@ -92,14 +93,19 @@ class Keeper:
             self._inherit(inherited)
 
     async def run(self) -> None:
-        """Exchange whenever it is due, for ever."""
-        while True:
+        """Exchange whenever it is due, until told to end."""
+        while not self._is_ending:
             seconds = None if self._due is None else self._due - self._clock.monotonic()
             if seconds is None or seconds > 0:
                 self._wake.clear()
                 await self._waits.wait(self._wake, seconds)
                 continue
             await self._attempt()
+
+    def end(self) -> None:
+        """Begin no other exchange: `run` returns, after the one under way if there is one."""
+        self._is_ending = True
+        self._wake.set()
 
     def change(self, plan: Plan) -> None:
         """Follow a changed plan: another proof means an exchange at once, other hosts only another record."""

@@ -66,6 +66,7 @@ class Leadership:
         self._clock = clock
         self._seen = _Tenure(0)
         self._revision = 0
+        self._is_cut_off = False
         self._until = float("-inf")
         self._elected = asyncio.Event()
         self._deposed = asyncio.Event()
@@ -73,14 +74,19 @@ class Leadership:
         self._wake = asyncio.Event()
 
     @property
+    def seconds_left(self) -> float:
+        """For how long no other broker can be leading; 0 when one may."""
+        return max(self._until - self._clock.monotonic(), 0.0) if self._elected.is_set() else 0.0
+
+    @property
     def is_leading(self) -> bool:
         """Whether no other broker can be leading: only then may leases be published and askers answered."""
-        return self._elected.is_set() and self._clock.monotonic() < self._until
+        return self.seconds_left > 0
 
     @property
     def may_exchange(self) -> bool:
-        """Whether an exchange would not be another broker's business."""
-        return self.is_leading or (self._elected.is_set() and not self._bus.connected)
+        """Whether an exchange would not be another broker's business, as far as we can know."""
+        return self.is_leading or (self._is_cut_off and not self._bus.connected)
 
     async def wait_elected(self) -> None:
         """Return once this broker leads."""
@@ -103,32 +109,53 @@ class Leadership:
         if self._is_vacant(self._seen) or is_left_over:
             self._wake.set()
 
+    async def reconnected(self) -> None:
+        """Take note that the bus is there again."""
+        self._wake.set()
+
     async def run(self) -> None:
         """Stand for election, and hold on once elected, until cancelled."""
         while True:
+            self._wake.clear()
             await self._stand()
             self._moved.set()
-            self._wake.clear()
             with suppress(TimeoutError):
                 async with asyncio.timeout(RENEW_SECONDS if self._elected.is_set() else RETRY_SECONDS):
                     await self._wake.wait()
 
     async def resign(self) -> None:
         """Let another lead at once; call it when `run` has ended."""
-        if self._elected.is_set():
-            self._elected.clear()
-            with suppress(BusError):
-                await self._claim(self._revision, is_given_up=True)
+        replaceable = self._replaceable() if self._elected.is_set() and self._bus.connected else ()
+        self._elected.clear()
+        for revision in replaceable:
+            try:
+                await self._claim(revision, is_given_up=True)
+            except BusConflictError:
+                continue
+            except BusError as error:
+                _log.info("leadership_ends_by_itself", reason=str(error))
+            return
 
     async def _stand(self) -> None:
+        self._is_cut_off = self._is_without_bus()
+        if not self._bus.connected:
+            return
         try:
             if await self._hold():
                 self._win()
-            elif self._elected.is_set() and self._is_others(self._seen):
+            elif self._elected.is_set() and (self._is_others(self._seen) or not self.is_leading):
                 self._lose()
         except BusError as error:
             # Whether the claim was stored is not known: what is heard of the key tells.
             _log.debug("leadership_not_confirmed", reason=str(error))
+            self._is_cut_off = self._is_without_bus()
+
+    def _is_without_bus(self) -> bool:
+        """Whether the bus was lost while nobody else could be leading.
+
+        Who notices later was paused, and cannot tell for how long.
+        """
+        return not self._bus.connected and (self._is_cut_off or self.is_leading)
 
     async def _hold(self) -> bool:
         """Claim the key in the place of what we know of, or of nothing, for it may have ended."""
@@ -185,4 +212,4 @@ class Leadership:
         return tenure.revision > 0 and tenure.is_given_up and tenure.revision != self._revision
 
     def _is_others(self, tenure: _Tenure) -> bool:
-        return tenure.revision > self._revision and not tenure.is_given_up and not self._is_ours(tenure)
+        return tenure.revision > 0 and not tenure.is_given_up and not self._is_ours(tenure)

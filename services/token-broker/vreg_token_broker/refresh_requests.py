@@ -15,6 +15,12 @@ from vreg_token_broker.keeper import Told
 ANSWER_SECONDS: Final = DEADLINE_SECONDS - 0.5
 """A little less than an asker waits, so that it hears why."""
 _RETRY_SECONDS: Final = 1.0
+_NOT_LEADING: Final = RefreshReply(
+    outcome="unavailable",
+    reason="not_leading",
+    detail="another token-broker answers, or soon will",
+    retry_after=_RETRY_SECONDS,
+)
 _log = structlog.get_logger(__name__)
 
 
@@ -30,11 +36,21 @@ class Asks(Protocol):
         ...
 
 
+class Leads(Protocol):
+    """Whether this broker is the active one."""
+
+    @property
+    def is_leading(self) -> bool:
+        """Whether what it knows is the latest."""
+        ...
+
+
 class RefreshRequests:
     """Turns requests into answers; what one costs is the keeper's business."""
 
-    def __init__(self, refresher: Asks, deadline: float = ANSWER_SECONDS) -> None:
+    def __init__(self, refresher: Asks, leads: Leads, deadline: float = ANSWER_SECONDS) -> None:
         self._refresher = refresher
+        self._leads = leads
         self._deadline = deadline
 
     async def answer(self, payload: bytes) -> bytes:
@@ -56,6 +72,11 @@ class RefreshRequests:
         return reply.model_dump_json().encode()
 
     async def _reply(self, upstream_id: str, refused: Generation | None) -> RefreshReply:
+        """Only a leader knows the latest, and it may have ceased to lead while the answer was found."""
+        reply = await self._leaders_reply(upstream_id, refused) if self._leads.is_leading else _NOT_LEADING
+        return reply if self._leads.is_leading else _NOT_LEADING
+
+    async def _leaders_reply(self, upstream_id: str, refused: Generation | None) -> RefreshReply:
         try:
             async with asyncio.timeout(self._deadline):
                 told = await self._refresher.ask(upstream_id, refused)

@@ -93,10 +93,8 @@ class Refresher:
     async def run(self, stopping: asyncio.Event) -> None:
         """Keep leases until told to stop; then let exchanges under way end: a cloud takes nothing back.
 
-        It may be run again, and begins with what is out by then.
+        What they bring is still published. It may be run again, and begins with what is out by then.
         """
-        self._keepers.clear()
-        self._tasks.clear()
         self._changed.set()
         runway = Runway(self._world.turns, self._world.clock, self._world.waits)
         async with asyncio.TaskGroup() as flying:
@@ -106,9 +104,12 @@ class Refresher:
                 reconciling = group.create_task(self._reconcile_for_ever())
                 await stopping.wait()
                 self._group = None
-                for task in (reconciling, *self._tasks.values()):
-                    task.cancel()
-            await self._flights.finish(GRACE_SECONDS)
+                reconciling.cancel()
+                for keeper in self._keepers.values():
+                    keeper.end()
+                await self._flights.finish(GRACE_SECONDS)
+        self._keepers.clear()
+        self._tasks.clear()
 
     async def ask(self, upstream_id: str, refused: Generation | None) -> Told:
         """Return a generation that is not refused, or why there is none; give it a deadline."""

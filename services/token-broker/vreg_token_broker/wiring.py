@@ -2,10 +2,10 @@
 
 import asyncio
 import os
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Iterable
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 import structlog
 
@@ -44,7 +44,7 @@ from vreg_token_broker.trust_file import write_trust_file
 from vreg_token_broker.waits import EventWaits
 
 FOUND_SECONDS: Final = 5.0
-"""How long the first exchange waits for what was handed out before to be read from the bus."""
+"""How long the first exchange waits for configuration and what was handed out to be read from the bus."""
 REFUSED_SECONDS: Final = 30.0
 QUEUE: Final = "token-broker"
 _log = structlog.get_logger(__name__)
@@ -115,6 +115,7 @@ async def serve(
     keeping = BookKeeping(book, refresher, found)
     audit = AuditPublisher(ledger, bus, Cursor(settings.broker_state / "published.json"))
     bus.on_connected(publisher.repeat_all)
+    bus.on_connected(leadership.reconnected)
     leases = RecordFollower(
         bus,
         lease.BUCKET,
@@ -129,19 +130,23 @@ async def serve(
             (identity.BUCKET, identity.KEY_FILTER, keeping.identity),
         )
     ]
-    requests = RefreshRequests(refresher)
+    followers = (leases, *from_api)
+    requests = RefreshRequests(refresher, leadership)
     _log.info("broker_started", broker=settings.broker_id, bus=settings.nats_url)
     async with asyncio.TaskGroup() as group:
         serving = [
             group.create_task(bus.run()),
             group.create_task(publisher.run()),
             group.create_task(audit.run()),
-            *(group.create_task(_persist(follower.run)) for follower in (leases, *from_api)),
+            *(group.create_task(_persist(follower.run)) for follower in followers),
             group.create_task(_persist(lambda: bus.follow(LEADER_BUCKET, LEADER_KEY, leadership.heard))),
+            group.create_task(_tell_of(followers)),
         ]
         standing = group.create_task(leadership.run())
         answering = partial(bus.respond, refresh.SUBJECT, requests.answer, QUEUE, deadline=10.0)
-        await _lead_in_turn(leadership, Term(refresher, leases, answering), stopping)
+        term = Term(refresher, publisher, followers, answering)
+        await _lead_in_turn(leadership, term, stopping)
+        await publisher.finish()
         standing.cancel()
         await leadership.resign()
         for task in serving:
@@ -150,19 +155,44 @@ async def serve(
     _log.info("broker_stopped")
 
 
+class Serves(Protocol):
+    """Who keeps leases."""
+
+    async def run(self, stopping: asyncio.Event) -> None:
+        """Keep them until told to stop."""
+        ...
+
+
+class Forgets(Protocol):
+    """Who publishes leases."""
+
+    def forget_waiting(self) -> None:
+        """Publish nothing of what waits."""
+        ...
+
+
+class Syncs(Protocol):
+    """Who follows what is on the bus."""
+
+    async def wait_synced(self) -> None:
+        """Return once all of it is known."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class Term:
     """What a broker does while it leads, and at no other time."""
 
-    refresher: Refresher
-    leases: RecordFollower
+    refresher: Serves
+    publisher: Forgets
+    followers: Iterable[Syncs]
     answering: Callable[[], Awaitable[None]]
 
     async def serve(self, ended: asyncio.Event) -> None:
         """Answer proxies and keep leases fresh until told to end."""
         async with asyncio.TaskGroup() as group:
             answering = group.create_task(_persist(self.answering))
-            await _first_of(_look(self.leases), ended.wait())
+            await _first_of(_look(self.followers), ended.wait())
             await self.refresher.run(ended)
             answering.cancel()
 
@@ -179,6 +209,8 @@ async def _lead_in_turn(leadership: Leadership, term: Term, stopping: asyncio.Ev
             await _first_of(leadership.wait_deposed(), stopping.wait())
             ended.set()
             await serving
+        if not stopping.is_set():
+            term.publisher.forget_waiting()
 
 
 async def _first_of(*waits: Coroutine[Any, Any, object]) -> None:
@@ -190,13 +222,27 @@ async def _first_of(*waits: Coroutine[Any, Any, object]) -> None:
             task.cancel()
 
 
-async def _look(leases: RecordFollower) -> None:
-    """Return once it is known what was handed out before, or that this cannot be known now."""
+async def _look(followers: Iterable[Syncs]) -> None:
+    """Return once it is known what was handed out before and for what, or that this cannot be known now.
+
+    A part of the upstreams would be another plan, and no lease that is out would fit it.
+    """
     try:
         async with asyncio.timeout(FOUND_SECONDS):
-            await leases.wait_synced()
+            await _synced(followers)
     except TimeoutError:
         _log.warning("leases_not_found", remedy="proxies name what they hold when they ask")
+
+
+async def _tell_of(followers: Iterable[Syncs]) -> None:
+    """Say once that this broker could lead."""
+    await _synced(followers)
+    _log.info("broker_follows")
+
+
+async def _synced(followers: Iterable[Syncs]) -> None:
+    for follower in followers:
+        await follower.wait_synced()
 
 
 async def _persist(work: Callable[[], Awaitable[None]]) -> None:
