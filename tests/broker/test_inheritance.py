@@ -3,6 +3,7 @@
 import pytest
 
 from tests.broker.world import HOST, OTHER_HOST, PASSWORD, BrokerWorld, identity, upstream
+from vreg_shared.auth_method import Objection
 from vreg_shared.lease import Generation
 
 HALF_A_LIFE = 6 * 3600.0
@@ -51,6 +52,16 @@ async def test_an_inherited_lease_that_was_refused_is_replaced() -> None:
         assert told.generation is not None
         assert told.generation > refused
         assert len(world.exchange.orders) == 2
+
+
+async def test_a_lease_that_the_operator_would_not_permit_any_more_is_not_gone_on_with() -> None:
+    async with BrokerWorld() as world:
+        await world.add(HOST)
+        world.grants.objection = Objection("method", "ambient_not_permitted", "it was taken back")
+        await world.take_over()
+        assert len(world.exchange.orders) == 1
+        reason = world.ledger.events[-1][2]["reason"]
+        assert reason == "ambient_not_permitted"
 
 
 async def test_a_password_is_inherited_for_good() -> None:

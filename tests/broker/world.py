@@ -7,14 +7,13 @@ from datetime import datetime, timedelta
 from typing import Any, Self
 
 from tests.support.clock import ManualClock
-from vreg_shared.auth_method import AuthMethod
+from vreg_shared.auth_method import AuthMethod, Objection
 from vreg_shared.catalogue import catalogue
 from vreg_shared.lease import Lease, RegistryCredential
 from vreg_shared.messages.identity import IdentityRecord, seal_context
 from vreg_shared.messages.lease import key_of, seal_lease
 from vreg_shared.messages.record import SignedRecord
 from vreg_shared.messages.upstream import UpstreamRecord
-from vreg_shared.operator_grants import OperatorGrants
 from vreg_shared.provider import Presentation
 from vreg_shared.providers.aws.auth_methods import AccessKey
 from vreg_shared.providers.basic.auth_methods import Password
@@ -196,6 +195,17 @@ async def settle() -> None:
         await asyncio.sleep(0)
 
 
+class SettableGrants:
+    """What the operator permits, as a test changes it: everything, or nothing for one reason."""
+
+    def __init__(self) -> None:
+        self.objection: Objection | None = None
+
+    def objections(self, method: AuthMethod) -> tuple[Objection, ...]:
+        del method
+        return (self.objection,) if self.objection is not None else ()
+
+
 class BrokerWorld:
     """A refresher over fakes, with its book; use as an async context manager."""
 
@@ -203,6 +213,7 @@ class BrokerWorld:
         self.clock = ManualClock()
         self.waits = ManualWaits(self.clock)
         self.sealing_key = SealingKey.generate()
+        self.grants = SettableGrants()
         self._proxies = SealingKey.generate().public
         self.exchange = FakeExchange(self.clock, life)
         self.ledger = FakeLedger()
@@ -212,7 +223,7 @@ class BrokerWorld:
         self._found = FoundLeases(self.generations, self.publisher, self._proxies.key_id.hex())
         exchanges = Exchanges(
             catalogue(),
-            Orders(catalogue(), self.sealing_key, self.clock, OperatorGrants()),
+            Orders(catalogue(), self.sealing_key, self.clock, self.grants),
             {"aws": self.exchange, "basic": self.exchange},
         )
         self.refresher = Refresher(

@@ -310,3 +310,14 @@ async def test_a_credential_that_stays_refused_is_a_403_in_our_words(world: Prox
     answer = await world.get(BY_TAG, world.access())
     assert (answer.status, answer.error_code(), answer.reason()) == (403, "DENIED", "access_denied")
     assert b"arn" not in answer.body
+
+
+def test_a_lease_serves_only_an_upstream_whose_repositories_it_reaches() -> None:
+    bound = replace(FIRST, repositories=("project-a",))
+    assert bound.meets(LeaseNeed(HOST, "project-a"))
+    assert not bound.meets(LeaseNeed(HOST, "project-b"))
+    assert not bound.meets(LeaseNeed(HOST))
+    assert not bound.meets(LeaseNeed("elsewhere.example", "project-a"))
+    assert FIRST.meets(LeaseNeed(HOST, "project-b"))
+    assert bound.reaches("project-a/repository")
+    assert not bound.reaches("project-about/repository")

@@ -414,3 +414,19 @@ async def test_a_callback_that_fails_by_a_bug_ends_the_body_too(server: NatsServ
     with pytest.raises(ValueError, match="a bug"):
         async with bus:
             await asyncio.Event().wait()
+
+
+async def test_a_claim_on_a_bucket_that_was_lost_has_it_made_again(server: NatsServer) -> None:
+    async with server.bus(BROKER) as bus:
+        await bus.ensure_bucket("vreg_leader")
+        await bus.wait_connected()
+        await server.delete_stream("KV_vreg_leader")
+
+        async def is_claimed() -> bool:
+            try:
+                await bus.claim("vreg_leader", "broker", b"mine", revision=0, seconds=5)
+            except BusUnavailableError:
+                return False
+            return True
+
+        await eventually(is_claimed)

@@ -12,7 +12,7 @@ from typing import Final, Protocol
 
 import structlog
 
-from vreg_shared.bus import BusConflictError, BusError, Entry
+from vreg_shared.bus import BusConflictError, BusError, BusPermissionError, BusRefusedError, Entry
 from vreg_shared.clock import Clock
 from vreg_shared.messages.record import RecordRejectedError, SignedRecord, decode, encode
 from vreg_shared.signing import SigningKey
@@ -67,6 +67,7 @@ class Leadership:
         self._seen = _Tenure(0)
         self._revision = 0
         self._is_cut_off = False
+        self._is_forbidden = False
         self._until = float("-inf")
         self._elected = asyncio.Event()
         self._deposed = asyncio.Event()
@@ -142,9 +143,16 @@ class Leadership:
             return
         try:
             if await self._hold():
+                self._is_forbidden = False
                 self._win()
             elif self._elected.is_set() and (self._is_others(self._seen) or not self.is_leading):
                 self._lose()
+        except (BusPermissionError, BusRefusedError) as error:
+            if not self._is_forbidden:
+                _log.error(
+                    "leadership_refused", reason=str(error), remedy="no broker leads until it is mended"
+                )
+            self._is_forbidden = True
         except BusError as error:
             # Whether the claim was stored is not known: what is heard of the key tells.
             _log.debug("leadership_not_confirmed", reason=str(error))

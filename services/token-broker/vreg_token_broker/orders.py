@@ -1,12 +1,13 @@
 """From a plan to an order: the identity's secrets are opened here, and nowhere else."""
 
 import json
+from typing import Protocol
 
 from pydantic import ValidationError
 
+from vreg_shared.auth_method import AuthMethod, Objection
 from vreg_shared.catalogue import Catalogue
 from vreg_shared.clock import Clock
-from vreg_shared.operator_grants import OperatorGrants
 from vreg_shared.sealing import SealBrokenError, SealingKey, open_sealed
 from vreg_token_broker.exchange import ExchangeOrder, Refused
 from vreg_token_broker.lease_book import Plan
@@ -15,12 +16,18 @@ _REMEDY_SEAL = "Give the identity its secrets again: they were sealed for anothe
 _REMEDY_SETTINGS = "Correct the identity's settings."
 
 
+class Grants(Protocol):
+    """What the operator permits."""
+
+    def objections(self, method: AuthMethod) -> tuple[Objection, ...]:
+        """Return what is not permitted or configured of what a method needs."""
+        ...
+
+
 class Orders:
     """Opens what the api sealed to us, in the context it was sealed for."""
 
-    def __init__(
-        self, catalogue: Catalogue, sealing_key: SealingKey, clock: Clock, grants: OperatorGrants
-    ) -> None:
+    def __init__(self, catalogue: Catalogue, sealing_key: SealingKey, clock: Clock, grants: Grants) -> None:
         self._catalogue = catalogue
         self._sealing_key = sealing_key
         self._clock = clock

@@ -14,7 +14,7 @@ from vreg_shared.messages.upstream import UpstreamRecord
 from vreg_token_broker.exchange import Exchange, Outcome, Refused, Unavailable
 from vreg_token_broker.flights import Flight, Flights, Records
 from vreg_token_broker.journal import AuditUnavailableError
-from vreg_token_broker.keeper import Keeper, KeeperWorld, Publishes, Told
+from vreg_token_broker.keeper import FIRST, Keeper, KeeperWorld, Publishes, Told
 from vreg_token_broker.lease_book import LeaseBook, Plan
 from vreg_token_broker.ledger import REFUSED, WITHDRAWN
 from vreg_token_broker.orders import Orders
@@ -171,7 +171,9 @@ class Refresher:
         self._note_refusals()
 
     def _keep(self, plan: Plan) -> None:
-        inherited = self._world.inherits.inheritable(plan, self._world.clock.now())
+        # What may not be got again is not gone on with: the operator may have taken a permission back.
+        may_be_had = isinstance(self._exchanges.flight(plan, FIRST), Flight)
+        inherited = self._world.inherits.inheritable(plan, self._world.clock.now()) if may_be_had else None
         keeper = Keeper(plan, self._climb, self._world, inherited)
         self._keepers[plan.scope] = keeper
         self._tasks[plan.scope] = self._owner().create_task(keeper.run(), name=f"keeper {plan.scope}")

@@ -114,6 +114,9 @@ class Bus:
         try:
             async with asyncio.timeout(_PUBLISH_SECONDS):
                 return await jetstream.claim(await self._current(), subject, value, revision, seconds)
+        except NoResponderError:
+            self._missing.set()
+            raise
         except TimeoutError:
             raise BusUnavailableError(f"{subject} was not answered within {_PUBLISH_SECONDS:g} s") from None
 
