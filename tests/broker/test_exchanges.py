@@ -12,8 +12,9 @@ from vreg_shared.egress import EgressPolicy
 from vreg_shared.messages.identity import IdentityRecord, seal_context
 from vreg_shared.operator_grants import OperatorGrants
 from vreg_shared.provider import MethodExample, Presentation, Provider
+from vreg_shared.refusals import Refusal
 from vreg_shared.sealing import SealingKey, seal
-from vreg_token_broker.exchange import Exchange, ExchangeOrder, ExchangeWorld, Issued, Refused
+from vreg_token_broker.exchange import Exchange, ExchangeOrder, ExchangeWorld, Issued, Refused, outcome_of
 from vreg_token_broker.exchanges import MissingExchangeError, find_exchanges
 from vreg_token_broker.lease_book import Plan
 from vreg_token_broker.orders import Orders
@@ -92,3 +93,21 @@ async def test_a_method_of_another_cloud_is_refused(provider: str, kind: str, ho
     outcome = await exchanges()[provider].lease_for(order)
     assert isinstance(outcome, Refused)
     assert outcome.is_final
+
+
+@pytest.mark.parametrize(
+    "secret",
+    [
+        "IQoJb3JpZ2luX2Vj" + "Aa1+/" * 60,
+        "ya29.a0AfH6SMB-made-up",
+        "eyJhbGciOiJSUzI1NiJ9.eyJzdWIiOiJ4In0.c2lnbmF0dXJl",
+        "-----BEGIN PRIVATE KEY-----\nMIIEvQ\n-----END PRIVATE KEY-----",
+    ],
+)
+@pytest.mark.parametrize("before", [0, 400, 950, 990])
+def test_what_a_cloud_quotes_of_our_secrets_is_masked_wherever_it_stands(secret: str, before: int) -> None:
+    said = f"{'x ' * (before // 2)}The canonical string should have been 'x-amz-security-token:{secret}'"
+    refusal = Refusal("sts:AssumeRole", "SignatureDoesNotMatch", said, 403)
+    outcome = outcome_of(catalogue().provider_of_kind("ecr").refusals, refusal, ManualClock().now())
+    assert isinstance(outcome, Refused)
+    assert secret[:20] not in outcome.detail

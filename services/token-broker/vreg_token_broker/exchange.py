@@ -72,6 +72,7 @@ class Unavailable:
 
 Outcome = Issued | Refused | Unavailable
 _DETAIL_LIMIT: Final = 1000
+_READ_LIMIT: Final = 4096
 # Clouds quote what they were sent: signed tokens, PEM, and anything long enough to be a key or a signature.
 _SECRET_TEXT: Final = re.compile(
     r"ya29\.[\w.-]+|ey[\w-]+\.[\w-]+\.[\w-]*|-----BEGIN[^-]+-----[^-]*(?:-----END[^-]+-----)?"
@@ -87,7 +88,8 @@ def scrubbed(text: str) -> str:
 def outcome_of(rules: Iterable[RefusalRule], refusal: Refusal, now: datetime) -> Refused | Unavailable:
     """Return what a cloud's error answer comes to, by the provider's table; `now` is when it came."""
     judgement = judge(rules, refusal, now)
-    detail = scrubbed(f"{refusal.step}: {refusal.code}: {refusal.message}")[:_DETAIL_LIMIT]
+    words = f"{refusal.step}: {refusal.code}: {refusal.message}"[:_READ_LIMIT]
+    detail = scrubbed(words)[:_DETAIL_LIMIT]  # in this order: half a secret is not known for one
     ids = (refusal.request_id,) if refusal.request_id else ()
     if judgement.is_refused:
         return Refused(judgement.reason, detail, judgement.remedy, ids)

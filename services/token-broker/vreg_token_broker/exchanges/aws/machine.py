@@ -34,7 +34,6 @@ from vreg_token_broker.exchange import Refused
 from vreg_token_broker.exchanges.aws.rungs import AwsKeys, Budget, Session
 
 CALL_SECONDS: Final = 3.0
-_MESSAGE_LIMIT: Final = 500
 _OK: Final = 200
 _TASK_ORIGIN: Final = "http://169.254.170.2"
 _CLEAR_HOSTS: Final = frozenset({"169.254.170.2", "169.254.170.23", "fd00:ec2::23", "localhost"})
@@ -86,7 +85,7 @@ class Machine:
         answer = await self._ask(INSTANCE_ROLE, "GET", _url(origin + _ROLES + name), headers, budget)
         given = _document(INSTANCE_ROLE, answer)
         if given.get("Code", "Success") != "Success":
-            message = str(given.get("Message", ""))[:_MESSAGE_LIMIT]
+            message = str(given.get("Message", ""))
             raise CloudRefusedError(Refusal(INSTANCE_ROLE, str(given["Code"]), message, _OK))
         return Session(_keys(INSTANCE_ROLE, given), name)
 
@@ -196,7 +195,7 @@ def _refusal(step: str, status: int, headers: Mapping[str, str], text: str) -> R
     if given is None:
         given = {"message": text}
     code, message = (given.get(name) or given.get(name.title()) or "" for name in ("code", "message"))
-    words = str(message)[:_MESSAGE_LIMIT]
+    words = str(message)
     return Refusal(step, str(code or status), words, status, retry_after=retry_after_of(headers))
 
 

@@ -31,7 +31,6 @@ READ_SECONDS: Final = 10.0
 CALL_SECONDS: Final = 12.0
 """For a whole call: resolving, the way through a proxy, and a body that drips."""
 TIMEOUT: Final = aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_SECONDS, sock_read=READ_SECONDS)
-_MESSAGE_LIMIT: Final = 500
 _AADSTS: Final = re.compile(r"AADSTS\d{3,9}")
 _TRACE: Final = re.compile(r"[\r\n]|Trace ID:|CorrelationId:")
 
@@ -73,8 +72,8 @@ def refusal_of(step: str, answer: Answer) -> Refusal:
     error, number = str(document.get("error", "")), _AADSTS.search(text)
     return Refusal(
         step,
-        number[0] if number is not None else error[:_MESSAGE_LIMIT],
-        f"{error}: {_TRACE.split(text)[0].strip()}"[:_MESSAGE_LIMIT],
+        number[0] if number is not None else error,
+        f"{error}: {_TRACE.split(text)[0].strip()}",
         answer.status,
         str(document.get("trace_id") or answer.request_id),
         answer.date,

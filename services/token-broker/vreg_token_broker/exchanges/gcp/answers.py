@@ -14,7 +14,6 @@ from vreg_shared.refusals import Refusal
 from vreg_shared.secret import Secret
 from vreg_token_broker.answers import CloudRefusedError, date_of, object_in, secret_in, strange
 
-_MESSAGE_LIMIT: Final = 500
 _REQUEST_IDS: Final = ("x-request-id", "x-goog-request-id")
 
 
@@ -64,7 +63,7 @@ class Answer:
         return Refusal(
             self.step,
             code or str(self.status),
-            message[:_MESSAGE_LIMIT],
+            message,
             self.status,
             self.request_id,
             self.date,
