@@ -54,11 +54,15 @@ class SignedByTestIssuer:
 
     def __init__(self, own: issuer.TestIssuer) -> None:
         self._own = own
+        self.given: list[str] = []
+        """Every token so far: none may show anywhere."""
 
     async def token(self, identity_id: str, need: IdentityTokenNeed) -> Secret:
         now = int(datetime.now(UTC).timestamp())
         claims = {"iat": now, "nbf": now - 30, "exp": now + _LIFE_OF_IDENTITY_TOKENS}
-        return Secret(self._own.token(sub=subject_of(identity_id), aud=need.audience, **claims))
+        token = self._own.token(sub=subject_of(identity_id), aud=need.audience, **claims)
+        self.given.append(token)
+        return Secret(token)
 
 
 @dataclass
@@ -68,6 +72,9 @@ class Setting:
     clouds: Clouds
     issuer: issuer.TestIssuer
     folder: Path
+
+    def __post_init__(self) -> None:
+        self.identity_tokens = SignedByTestIssuer(self.issuer)
 
     def policy(self, **changes: str) -> EgressPolicy:
         """Return the way out, through the gateway."""
@@ -86,7 +93,7 @@ class Setting:
             SystemClock(),
             policy,
             str(write_trust_file(self.folder, policy.ca_pem)),
-            identity_tokens=SignedByTestIssuer(self.issuer),
+            identity_tokens=self.identity_tokens,
             environment=environment,
         )
         return find_exchanges(catalogue(), world)[provider]
@@ -121,7 +128,12 @@ class Part:
         """Return what the exchange is asked."""
         kind = catalogue().kind(prepared.kind)
         return ExchangeOrder(
-            self.applicant.identity_id, self.applicant.external_id, prepared.method, kind, prepared.host
+            self.applicant.identity_id,
+            self.applicant.external_id,
+            prepared.method,
+            kind,
+            prepared.host,
+            prepared.usable_for,
         )
 
     async def issued(self, prepared: Prepared | None = None) -> Issued:
