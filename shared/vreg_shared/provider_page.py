@@ -16,6 +16,7 @@ from vreg_shared.auth_method import AuthMethod
 from vreg_shared.errors import VregError
 from vreg_shared.provider import Provider, RegistryKind
 
+_EXAMPLE_LIMIT: Final = 80
 _AMBIENT: Final = (
     "This method uses the identity of the machine that the token-broker runs on. It is off until the "
     "operator adds `{tag}` to `VREG_AMBIENT_METHODS`."
@@ -78,8 +79,14 @@ def _fields(form: type[BaseModel], secrets: frozenset[str]) -> str:
 
 def _field_row(name: str, info: FieldInfo, *, is_secret: bool) -> tuple[str, ...]:
     meaning = f"**{info.title}**. {info.description}" + (" Secret: sealed, never shown." if is_secret else "")
-    example = f"`{info.examples[0]}`" if info.examples and not is_secret else ""
+    example = _example(info.examples[0]) if info.examples and not is_secret else ""
     return f"`{name}`", meaning, "yes" if info.is_required() else "no", example
+
+
+def _example(value: object) -> str:
+    """Return an example as it is typed; several values of a list one by one."""
+    values = value if isinstance(value, list | tuple) else [value]
+    return ", ".join(f"`{' '.join(str(each).split())[:_EXAMPLE_LIMIT]}`" for each in values)
 
 
 def _kind_row(kind: RegistryKind) -> tuple[str, ...]:
