@@ -167,7 +167,7 @@ async def test_a_broker_that_is_stopped_hands_over_at_once_what_it_had_begun(
 async def test_leaders_killed_at_any_point_are_followed_in_time_and_nothing_is_exchanged_twice(
     aws: Clouds, scene: Scene, tmp_path: Path
 ) -> None:
-    aws.aws.set_token_life(20.0)
+    aws.aws.set_token_life(120.0)
     aws.faults.add(Fault(Harm.LATENCY, service="ecr-api", seconds=0.2, times=None))
     async with AsyncExitStack() as stack:
         trios = [await stack.enter_async_context(trio(tmp_path / str(n), aws, scene)) for n in range(BUSES)]

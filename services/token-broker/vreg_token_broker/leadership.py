@@ -22,7 +22,7 @@ KEY: Final = "broker"
 TENURE_SECONDS: Final = 5
 """How long a claim holds: who ends without a word is followed within two seconds more."""
 RENEW_SECONDS: Final = 1.5
-RETRY_SECONDS: Final = 1.0
+RETRY_SECONDS: Final = 0.5
 _log = structlog.get_logger(__name__)
 
 
