@@ -168,7 +168,7 @@ async def test_leaders_killed_at_any_point_are_followed_in_time_and_nothing_is_e
     aws: Clouds, scene: Scene, tmp_path: Path
 ) -> None:
     aws.aws.set_token_life(120.0)
-    aws.faults.add(Fault(Harm.LATENCY, service="ecr-api", seconds=0.2, times=None))
+    aws.faults.add(Fault(Harm.LATENCY, service="ecr-api", seconds=0.1, times=None))
     async with AsyncExitStack() as stack:
         trios = [await stack.enter_async_context(trio(tmp_path / str(n), aws, scene)) for n in range(BUSES)]
         async with asyncio.TaskGroup() as group:
@@ -203,7 +203,7 @@ class Trio:
             back = group.create_task(asyncio.sleep(0))
             for _ in range(KILLS):
                 leader = await self._leader()
-                await self._kill(leader, points.uniform(0.0, 1.0))
+                await self._kill(leader, points.uniform(0.0, 2.0))
                 await back  # so that one is always there to follow
                 back = group.create_task(self._start(leader))
         for each in self._running.values():
