@@ -29,7 +29,7 @@ demo: install tools ## See everything work against emulated clouds; KEEP=1 leave
 	@exec $(BIN)/python -m tests.demo $(if $(filter 1,$(KEEP)),--keep)
 
 test: install tools ## Run all tests, real clients included.
-	@exec $(BIN)/pytest -n 2 --dist loadfile
+	@exec $(BIN)/pytest -n 3 --dist loadfile
 
 check: install ## Look at the code without running it: format, lint, types, import rules.
 	$(BIN)/ruff format --check .

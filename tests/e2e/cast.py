@@ -37,6 +37,7 @@ class Member:
     stage: Stage
     prepared: Prepared
     identity_id: str
+    external_id: str
     upstream_id: str
 
     @property
@@ -102,12 +103,21 @@ class Cast:
             repository_prefix=prepared.prefix,
             tag_validity_seconds=0,
         )
-        return Member(provider, tag, stage, prepared, identity_id, upstream_id)
+        return Member(provider, tag, stage, prepared, identity_id, str(made["external_id"]), upstream_id)
 
     async def replace(self, member: Member) -> None:
         """Change the member's credential in its cloud, and then in vreg."""
         member.prepared = member.stage.replace(member.prepared)
         await self._change(member.identity_id, {"auth_method": form(member.prepared.method)})
+
+    async def trust_again(self, member: Member) -> None:
+        """Let the cloud trust the identity anew, after it was refused, and tell vreg of its new settings."""
+        asking = applicant(member.identity_id, member.external_id)
+        member.prepared = member.stage.prepare(member.tag, asking)
+        changed = {"auth_method": form(member.prepared.method)}
+        if member.prepared.method.secret_fields():
+            changed["usable_for"] = member.prepared.usable_for.model_dump(mode="json")
+        await self._change(member.identity_id, changed)
 
     async def _change(self, identity_id: str, changed: dict[str, Any]) -> None:
         answer = await self.stack.call(

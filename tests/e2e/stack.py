@@ -172,7 +172,8 @@ class Stack:
         """Return every event in the journals of our own broker and of these others."""
         folders = [self.broker_state(name) / "journal" for name in ("", *names)]
         files = [file for folder in folders for file in sorted(folder.glob("journal-*.ndjson"))]
-        return [json.loads(line) for file in files for line in file.read_text().splitlines()]
+        lines = [line for file in files for line in file.read_text().splitlines(keepends=True)]
+        return [json.loads(line) for line in lines if line.endswith("\n")]  # the last may be half written
 
     def services(self) -> dict[str, list[int]]:
         """Return the process ids of each service, its workers included, by the module it runs."""
