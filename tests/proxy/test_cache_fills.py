@@ -30,6 +30,9 @@ def some_bytes(size: int, seed: int = 1) -> bytes:
     return random.Random(seed).randbytes(size)  # noqa: S311 - only has to be repeatable
 
 
+_LOOKED_SECONDS = 1.0
+
+
 @pytest.fixture
 async def cache(tmp_path: Path) -> AsyncIterator[Cache]:
     async with open_cache(tmp_path, ManualClock(), patience=AT_ONCE) as opened:
@@ -207,8 +210,12 @@ async def test_a_raised_epoch_leaves_the_rights_behind(cache: Cache) -> None:
 
 async def test_the_upstreams_answer_reaches_all_who_asked_it(cache: Cache) -> None:
     refused = Verdict(Answer.REFUSED, "credential_rejected", retry_after=3.0, detail="the role is gone")
-    source = FakeBlobSource(some_bytes(10), verdict=refused)
-    answers = await asyncio.gather(*(pull(cache, source) for _ in range(20)))
+    source = FakeBlobSource(some_bytes(10), verdict=refused, gate=asyncio.Event())
+    asking = [asyncio.create_task(pull(cache, source)) for _ in range(20)]
+    await eventually(lambda: source.opens)
+    # All look into the index first, in threads; whoever came after the answer would rightly ask again.
+    asyncio.get_running_loop().call_later(_LOOKED_SECONDS, source.gate.set)
+    answers = await asyncio.gather(*asking)
     assert answers == [refused] * 20
     assert len(source.opens) == 1
 

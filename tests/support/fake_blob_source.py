@@ -18,7 +18,7 @@ class FakeBlobSource:
     """Gives `sent` (by default the blob itself), saying it is `said_size` bytes, in pieces of `piece`.
 
     `resets` are positions at which the connection breaks, each once. `gate`, when given, is awaited before
-    every piece beyond `free` bytes. `verdict` answers in place of the blob.
+    every piece beyond `free` bytes. `verdict` answers in place of the blob, behind the gate too.
     """
 
     blob: bytes
@@ -46,6 +46,8 @@ class FakeBlobSource:
         self.on_open(offset)
         await asyncio.sleep(0)
         if self.verdict is not None:
+            if self.gate is not None:
+                await self.gate.wait()
             yield self.verdict
             return
         size = len(self.blob) if self.said_size is None else self.said_size
