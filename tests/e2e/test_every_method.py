@@ -90,7 +90,7 @@ async def test_tokens_of_every_cloud_end_without_a_pull_that_fails(
     tmp_path_factory: pytest.TempPathFactory,
 ) -> None:
     """A small edition of `make endurance`, with two token-brokers."""
-    wishes = Wishes(pulls=60, expiries=4, life=6.0, workers=2, brokers=2)
+    wishes = Wishes(pulls=60, expiries=2, life=16.0, workers=2, brokers=2)
     async with cast(tmp_path_factory.mktemp("ending")) as play:
         for stage in play.stages.values():
             stage.set_life(wishes.life)
