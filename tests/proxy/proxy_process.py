@@ -13,10 +13,14 @@ import httpx
 
 from tests.support.ports import free_ports
 from tests.support.wait import eventually
+from vreg_proxy.record_files import RecordFiles
 from vreg_shared.key_files import KeyFolder, PublicKeyFolder, Service
+from vreg_shared.messages import access, lease
 from vreg_shared.sealing import SealingKey
 from vreg_shared.secret import Secret
 from vreg_shared.signing import SigningKey
+
+NO_BUS = "nats://127.0.0.1:9"
 
 
 @dataclass(frozen=True)
@@ -123,12 +127,20 @@ def environment(home: Path, keys: Keys, nats_url: str, port: int, **more: str) -
     }
 
 
+def was_here_before(home: Path) -> None:
+    """Leave in a proxy's folder what one leaves that found an empty bus."""
+    for bucket in (access.BUCKET, lease.BUCKET):
+        RecordFiles(home / "records" / bucket).mark_whole()
+
+
 @asynccontextmanager
 async def proxy_process(
-    home: Path, keys: Keys, nats_url: str = "nats://127.0.0.1:9", **more: str
+    home: Path, keys: Keys, nats_url: str = NO_BUS, **more: str
 ) -> AsyncIterator[ProxyProcess]:
-    """Run a proxy and leave no process behind."""
+    """Run a proxy and leave no process behind. One without a bus is one that was here before."""
     (port,) = free_ports(1)
+    if nats_url == NO_BUS:
+        was_here_before(home)
     scheme = "https" if "VREG_PROXY_TLS_CERTIFICATE" in more else "http"
     proxy = ProxyProcess(environment(home, keys, nats_url, port, **more), home / "proxy.log", port, scheme)
     workers: list[int] = []

@@ -18,7 +18,7 @@ from vreg_proxy.config_cache import ConfigCache, Snapshot
 from vreg_proxy.credentials import BrokerUnavailableError
 from vreg_proxy.distribution.surface import Surface
 from vreg_proxy.lease_cache import LeaseCache
-from vreg_proxy.wiring import Pulls, make_surface
+from vreg_proxy.wiring import Limits, Pulls, make_surface
 from vreg_shared.egress import EgressPolicy
 from vreg_shared.lease import Lease
 from vreg_shared.messages.access import AccessRecord, hash_token, new_token
@@ -27,6 +27,7 @@ from vreg_shared.messages.record import SignedRecord
 from vreg_shared.messages.refresh import RefreshReply, RefreshRequest
 from vreg_shared.messages.registry import MembershipRecord, RegistryRecord
 from vreg_shared.messages.upstream import UpstreamRecord
+from vreg_shared.metrics import Meter
 from vreg_shared.registry_client import open_upstream_session
 from vreg_shared.sealing import SealingKey
 from vreg_shared.secret import Secret
@@ -76,6 +77,7 @@ class Configured:
 
     config: ConfigCache
     too_old: bool = False
+    is_known: bool = True
 
     def snapshot(self) -> Snapshot:
         return self.config.snapshot()
@@ -219,7 +221,9 @@ async def never() -> None:
 
 
 @asynccontextmanager
-async def proxy_world(folder: Path, policy: EgressPolicy = LOOPBACK) -> AsyncIterator[ProxyWorld]:
+async def proxy_world(
+    folder: Path, policy: EgressPolicy = LOOPBACK, limits: Limits | None = None
+) -> AsyncIterator[ProxyWorld]:
     """Assemble a proxy over a cache in `folder`."""
     clock, config, broker, sealing_key = ManualClock(), ConfigCache(), FakeBroker(), SealingKey.generate()
     leases = LeaseCache(sealing_key, clock)
@@ -232,6 +236,8 @@ async def proxy_world(folder: Path, policy: EgressPolicy = LOOPBACK) -> AsyncIte
             broker,
             cache,
             clock,
+            meter=Meter(),
+            limits=limits or Limits(),
         )
         stack.push_async_callback(pulls.upstreams.close)
 

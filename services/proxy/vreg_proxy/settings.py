@@ -7,6 +7,7 @@ from urllib.parse import urlsplit
 
 from pydantic import Field, field_validator, model_validator
 
+from vreg_shared.registry_client import MAX_BODIES
 from vreg_shared.settings import Listen, ServiceSettings
 
 _EVERYWHERE = frozenset({"0.0.0.0", "::", "*"})  # noqa: S104 - compared with, not bound to
@@ -38,7 +39,44 @@ class ProxySettings(ServiceSettings):
         ),
     ] = None
 
-    @field_validator("proxy_listen", mode="before")
+    proxy_drain_grace: Annotated[
+        timedelta,
+        Field(
+            description="Seconds after SIGTERM in which new connections are still served, so that balancers"
+            " can hear of it.",
+            ge=timedelta(),
+        ),
+    ] = timedelta(seconds=1)
+    proxy_drain_limit: Annotated[
+        timedelta,
+        Field(description="Seconds that running pulls have to finish after that.", ge=timedelta()),
+    ] = timedelta(seconds=30)
+    proxy_max_connections: Annotated[
+        int, Field(description="Connections that one worker process serves at once.", ge=1)
+    ] = 8192
+    proxy_client_requests: Annotated[
+        int,
+        Field(
+            description="Pulls of one client that one worker process serves at once: of an access token, or"
+            " of an address without one.",
+            ge=1,
+        ),
+    ] = 1024
+    proxy_upstream_fills: Annotated[
+        int,
+        Field(
+            description="Blobs that one worker process fetches at once from one upstream; one client gets"
+            " three quarters of them at most.",
+            ge=1,
+            le=MAX_BODIES,
+        ),
+    ] = MAX_BODIES
+    proxy_metrics_listen: Annotated[
+        Listen | None,
+        Field(description="Address to serve /metrics on, as host:port; unset means nowhere."),
+    ] = None
+
+    @field_validator("proxy_listen", "proxy_metrics_listen", mode="before")
     @classmethod
     def _address(cls, value: object) -> object:
         return Listen.parse(value) if isinstance(value, str) else value

@@ -1,6 +1,6 @@
 """The client for one upstream registry, used by the proxy and by the connection test."""
 
-from vreg_shared.registry_client.client import MAX_TAGS, RegistryClient, open_upstream_session
+from vreg_shared.registry_client.client import MAX_BODIES, MAX_TAGS, RegistryClient, open_upstream_session
 from vreg_shared.registry_client.results import (
     BlobInterruptedError,
     BlobStream,
@@ -16,6 +16,7 @@ from vreg_shared.registry_client.target import (
 )
 
 __all__ = [
+    "MAX_BODIES",
     "MAX_TAGS",
     "BlobInterruptedError",
     "BlobStream",

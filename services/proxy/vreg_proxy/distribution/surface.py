@@ -1,12 +1,14 @@
 """A request's way through `/v2/`: cut the path, know the client, admit or refuse, and only then look."""
 
+from collections.abc import Mapping
+from http import HTTPStatus
 from typing import Final, Protocol
 
 import structlog
 
 from vreg_proxy.config_cache import Snapshot
-from vreg_proxy.distribution.authentication import Authenticator, Client
-from vreg_proxy.distribution.endpoints import Endpoints, Request, Visit
+from vreg_proxy.distribution.authentication import Authenticator, Client, Known
+from vreg_proxy.distribution.endpoints import STALE, Endpoints, Request, Visit
 from vreg_proxy.distribution.paths import (
     IN_REPOSITORY,
     BlobPath,
@@ -19,10 +21,12 @@ from vreg_proxy.distribution.paths import (
     Route,
     TagsPath,
     TokenRequest,
+    UnknownPath,
     parse_path,
 )
 from vreg_proxy.distribution.permission import UNKNOWN, Gate
 from vreg_proxy.distribution.replies import (
+    Message,
     Problem,
     Receive,
     Reply,
@@ -32,8 +36,15 @@ from vreg_proxy.distribution.replies import (
     new_request_id,
     problem_reply,
 )
-from vreg_proxy.distribution.sending import BodyCutShortError, ClientGoneError
+from vreg_proxy.distribution.sending import (
+    LARGE_BYTES,
+    BodyCutShortError,
+    ClientGoneError,
+    pieces_of,
+    send_body,
+)
 from vreg_proxy.distribution.token_endpoint import TokenEndpoint
+from vreg_proxy.limits import address_of, asking_client
 from vreg_shared.oci.errors import OciError
 
 _READING: Final = frozenset({"GET", "HEAD"})
@@ -41,6 +52,30 @@ _UNSUPPORTED: Final = Problem(OciError.UNSUPPORTED, closes=True)
 _TWO_CREDENTIALS: Final = Problem(
     OciError.NAME_INVALID, message="a request has one Authorization header at most", closes=True
 )
+_STARTING: Final = Problem(
+    OciError.UNAVAILABLE,
+    "configuration_missing",
+    retry_after=1.0,
+    message="this proxy has only just started and knows no registries yet; try again in a moment",
+)
+_TOO_MANY: Final = Problem(
+    OciError.TOOMANYREQUESTS,
+    "client_busy",
+    retry_after=5.0,
+    message="this client has too many pulls under way at once; try again when some have ended",
+)
+ROUTES: Final[Mapping[type[Route | MalformedPath], str]] = {
+    ManifestPath: "manifest",
+    BlobPath: "blob",
+    TagsPath: "tags",
+    ReferrersPath: "referrers",
+    Ping: "ping",
+    TokenRequest: "token",
+    PushPath: "push",
+    UnknownPath: "unknown",
+    MalformedPath: "malformed",
+}
+"""What each kind of request is called in metrics."""
 _PONG: Final = json_reply(200, {})
 _log = structlog.get_logger(__name__)
 
@@ -52,53 +87,119 @@ class Configuration(Protocol):
         """Return the configuration as it is now."""
         ...
 
+    @property
+    def is_known(self) -> bool:
+        """Whether there is a whole configuration to serve by."""
+        ...
+
     def is_too_old(self) -> bool:
         """Whether nobody confirmed it for longer than the operator allows."""
+        ...
+
+
+class LimitsClients(Protocol):
+    """Who counts each client's requests."""
+
+    def enter(self, client: str) -> bool:
+        """Whether the client may begin one more; then it leaves once."""
+        ...
+
+    def leave(self, client: str) -> None:
+        """Count one less."""
+        ...
+
+
+class Counts(Protocol):
+    """Who counts answers."""
+
+    def now(self) -> float:
+        """Return the time to give to `answered`."""
+        ...
+
+    def answered(self, route: str, method: str, status: int, began: float) -> None:
+        """Count an answer."""
+        ...
+
+    def sent(self, size: int) -> None:
+        """Count bytes of a body."""
+        ...
+
+    def cut(self, *, by_client: bool) -> None:
+        """Count a body that ended early."""
+        ...
+
+    def served_stale(self) -> None:
+        """Count an answer from cache that the upstream could not confirm."""
         ...
 
 
 class Surface:
     """`/v2/` as an ASGI application."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - every decision of a request is a collaborator's
         self,
         configuration: Configuration,
         authenticator: Authenticator,
         gate: Gate,
         tokens: TokenEndpoint,
         endpoints: Endpoints,
+        *,
+        clients: LimitsClients,
+        measures: Counts,
     ) -> None:
         self._configuration = configuration
         self._authenticator = authenticator
         self._gate = gate
         self._tokens = tokens
         self._endpoints = endpoints
+        self._clients = clients
+        self._measures = measures
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request; every failure before the first byte is an OCI error."""
-        is_head = scope["method"] == "HEAD"
+        began = self._measures.now()
+        route = parse_path(scope["raw_path"])
+        status: int = HTTPStatus.SERVICE_UNAVAILABLE
         try:
-            answer = await self._answer(scope, receive, send)
+            answer = await self._answer(route, scope, receive, send)
+            if isinstance(answer, Problem):
+                answer = _told(answer, scope["path"])
+            status = answer.status if answer is not None else HTTPStatus.OK
+            if answer is not None:
+                await self._give(answer, scope, receive, send)
         except ClientGoneError as error:
+            status = HTTPStatus.OK
+            self._measures.cut(by_client=True)
             _log.debug("client_left", path=scope["path"], reason=str(error))
-            return
         except BodyCutShortError as error:
+            status = HTTPStatus.OK
+            self._measures.cut(by_client=False)
             _log.warning("body_cut_short", path=scope["path"], reason=str(error))
-            return
-        if isinstance(answer, Problem):
-            answer = _told(answer, scope["path"])
-        if answer is not None:
-            await answer.send(send, with_body=not is_head)
+        finally:
+            self._measures.answered(ROUTES[type(route)], scope["method"], status, began)
+
+    async def _give(self, reply: Reply, scope: Scope, receive: Receive, send: Send) -> None:
+        """Send an answer that is in memory; a large one piece by piece, as the client takes it."""
+        with_body = scope["method"] != "HEAD"
+        if STALE in reply.headers:
+            self._measures.served_stale()
+        if with_body and len(reply.body) > LARGE_BYTES:
+            await send_body(reply.status, reply.headers, pieces_of(reply.body), send, receive)
+        else:
+            await reply.send(send, with_body=with_body)
+        if with_body:
+            self._measures.sent(len(reply.body))
 
     async def _answer(  # noqa: PLR0911 - a table of refusals, in their order
-        self, scope: Scope, receive: Receive, send: Send
+        self, route: Route | MalformedPath, scope: Scope, receive: Receive, send: Send
     ) -> Reply | Problem | None:
-        route = parse_path(scope["raw_path"])
         if isinstance(route, MalformedPath):
             return Problem(route.error)
         request = _request(scope)
         if request.credentials > 1:
             return _TWO_CREDENTIALS
+        if not self._configuration.is_known:
+            return _STARTING
         if self._configuration.is_too_old():
             return Problem(OciError.UNAVAILABLE, "configuration_too_old", retry_after=5.0)
         snapshot = self._configuration.snapshot()
@@ -111,8 +212,27 @@ class Surface:
                 ready = self._endpoints.from_memory(route, request, registry, snapshot)
                 if ready is not None:
                     return ready
-            return await self._in_repository(route, Visit(request, registry, snapshot, send, receive))
+            visit = Visit(request, registry, snapshot, self._counting(send), receive)
+            return await self._limited(_client_key(client, scope), route, visit)
         return self._elsewhere(route, client, scope, snapshot)
+
+    async def _limited(self, client: str, route: InRepository, visit: Visit) -> Reply | Problem | None:
+        """Go on with what may have to wait, unless this client has too much of it under way."""
+        if not self._clients.enter(client):
+            return _TOO_MANY
+        try:
+            asking_client.set(client)
+            return await self._in_repository(route, visit)
+        finally:
+            self._clients.leave(client)
+
+    def _counting(self, send: Send) -> Send:
+        async def counting(message: Message) -> None:
+            await send(message)
+            if message["type"] == "http.response.body":
+                self._measures.sent(len(message["body"]))
+
+        return counting
 
     async def _in_repository(self, route: InRepository, visit: Visit) -> Reply | Problem | None:
         match route:
@@ -137,6 +257,10 @@ class Surface:
         if isinstance(route, PushPath) or scope["method"] not in _READING:
             return _UNSUPPORTED
         return _PONG if isinstance(route, Ping) else UNKNOWN
+
+
+def _client_key(client: Client, scope: Scope) -> str:
+    return client.access.id if isinstance(client, Known) else address_of(scope.get("client"))
 
 
 def _request(scope: Scope) -> Request:
