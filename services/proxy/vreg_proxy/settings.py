@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 from pydantic import Field, field_validator, model_validator
 
 from vreg_shared.registry_client import MAX_BODIES
-from vreg_shared.settings import Listen, ServiceSettings
+from vreg_shared.settings import Listen, Seconds, ServiceSettings
 
 _EVERYWHERE = frozenset({"0.0.0.0", "::", "*"})  # noqa: S104 - compared with, not bound to
 
@@ -31,7 +31,7 @@ class ProxySettings(ServiceSettings):
     ] = None
     proxy_tls_key: Annotated[Path | None, Field(description="PEM file of the certificate's key.")] = None
     proxy_max_stale_auth: Annotated[
-        timedelta | None,
+        Seconds | None,
         Field(
             description="Seconds to let clients in by a configuration nobody confirms, while the bus is down;"
             " unset means until their tokens expire.",
@@ -40,7 +40,7 @@ class ProxySettings(ServiceSettings):
     ] = None
 
     proxy_drain_grace: Annotated[
-        timedelta,
+        Seconds,
         Field(
             description="Seconds after SIGTERM in which new connections are still served, so that balancers"
             " can hear of it.",
@@ -48,7 +48,7 @@ class ProxySettings(ServiceSettings):
         ),
     ] = timedelta(seconds=1)
     proxy_drain_limit: Annotated[
-        timedelta,
+        Seconds,
         Field(description="Seconds that running pulls have to finish after that.", ge=timedelta()),
     ] = timedelta(seconds=30)
     proxy_max_connections: Annotated[

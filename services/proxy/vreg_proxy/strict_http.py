@@ -1,7 +1,7 @@
 """HTTP/1.1 as the proxy accepts it: httptools, and refusals for what it lets through.
 
-h11 accepts request smuggling. httptools still takes two Host headers, headers of any size and absolute-form
-targets, and uvicorn waits for a request's header for ever. Nothing that we serve reads a body.
+h11 accepts request smuggling. httptools still takes two Host headers, headers of any size, absolute-form
+targets and HTTP/2.0 in a first line, and uvicorn waits for a request's header for ever. Nothing that we serve reads a body.
 """
 
 import asyncio
@@ -18,6 +18,7 @@ HEADER_SECONDS: Final = 20.0
 """From the connection, or the end of the last answer, to the end of a request's header."""
 
 
+_VERSIONS: Final = frozenset({"1.0", "1.1"})
 _READING: Final = frozenset({b"GET", b"HEAD"})
 _FULL: Final = (
     b"HTTP/1.1 503 Service Unavailable\r\nretry-after: 5\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
@@ -81,9 +82,12 @@ class StrictHttp(HttpToolsProtocol):
             )
         if size > MAX_HEADER_BYTES or len(self.headers) > MAX_HEADERS:
             raise RefusedRequestError("the header is too large")
-        if hosts != 1 and (hosts or self.parser.get_http_version() != "1.0"):
+        version = self.parser.get_http_version()
+        if version not in _VERSIONS:
+            raise RefusedRequestError("another protocol")
+        if hosts != 1 and (hosts or version != "1.0"):
             raise RefusedRequestError("a request has one Host header")
-        if len(self.url) > MAX_TARGET_BYTES or not self.url.startswith(b"/"):
+        if len(self.url) > MAX_TARGET_BYTES or not self.url.startswith(b"/") or b"#" in self.url:
             raise RefusedRequestError("the target is not a path of modest length")
         if has_body and self.parser.get_method() in _READING:
             raise RefusedRequestError("a request that reads has no body")
