@@ -1,7 +1,7 @@
 """HTTP/1.1 as the proxy accepts it: httptools, and refusals for what it lets through.
 
 h11 accepts request smuggling. httptools still takes two Host headers, headers of any size, absolute-form
-targets and HTTP/2.0 in a first line, and uvicorn waits for a request's header for ever. Nothing that we serve reads a body.
+targets and HTTP/2.0 in a first line, and uvicorn waits for a request's header for ever. We read no bodies.
 """
 
 import asyncio
