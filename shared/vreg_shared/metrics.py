@@ -88,15 +88,15 @@ class Histogram:
 
     def __init__(self, family: Family) -> None:
         self.family = family
+        self._bounds = family.bounds
         self._values: dict[Labels, list[float]] = {}
 
     def observe(self, labels: Labels, value: float) -> None:
         """Count one value."""
-        bounds = self.family.bounds
         counts = self._values.get(labels)
         if counts is None:
-            counts = self._values[labels] = [0.0] * (len(bounds) + 2)
-        counts[bisect_left(bounds, value)] += 1
+            counts = self._values[labels] = [0.0] * (len(self._bounds) + 2)
+        counts[bisect_left(self._bounds, value)] += 1
         counts[-1] += value
 
     def samples(self) -> Samples:

@@ -110,6 +110,7 @@ class Balancer:
         await eventually(lambda: self.pulled >= wanted or self.broken, deadline=60)
 
 
+@pytest.mark.timeout(3600 if is_full() else 300)
 async def test_a_rolling_restart_breaks_no_stream(tmp_path: Path, keys: Keys) -> None:
     async with proxies(tmp_path, keys, count=2, workers=2) as running:
         balancer = Balancer(running)

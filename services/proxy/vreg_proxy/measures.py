@@ -16,14 +16,17 @@ class Measures:
     """Everything that is counted as it happens; what is read when asked for is added in the wiring."""
 
     def __init__(self, meter: Meter, clock: Clock) -> None:
-        self._clock = clock
-        self._requests = meter.counter(
-            "vreg_proxy_requests_total", "Requests answered.", ("route", "method", "status")
-        )
+        self.now = clock.monotonic
         self._seconds = meter.histogram(
-            "vreg_proxy_request_seconds", "Time from a request to the end of its answer.", SECONDS, ("route",)
+            "vreg_proxy_request_seconds",
+            "Time from a request to the end of its answer.",
+            SECONDS,
+            ("route", "method", "status"),
         )
-        self._sent = meter.counter("vreg_proxy_sent_bytes_total", "Bytes of bodies sent to clients.")
+        self.sent_bytes = 0
+        meter.count(
+            "vreg_proxy_sent_bytes_total", "Bytes of bodies sent to clients.", lambda: {(): self.sent_bytes}
+        )
         self._cut = meter.counter(
             "vreg_proxy_bodies_cut_total", "Bodies that ended early, by who ended them.", ("cause",)
         )
@@ -44,18 +47,18 @@ class Measures:
             "vreg_proxy_upstream_received_bytes_total", "Bytes of blobs received.", ("upstream",)
         )
 
-    def now(self) -> float:
-        """Return the time to give to `answered`."""
-        return self._clock.monotonic()
+    def answered(self, route: str, method: str, status: int, began: float, size: int) -> None:
+        """Count an answer whose last byte was handed over, or that ended early.
 
-    def answered(self, route: str, method: str, status: int, began: float) -> None:
-        """Count an answer whose last byte was handed over, or that ended early."""
-        self._requests.add((route, method if method in _METHODS else "other", _CLASSES[status // 100]))
-        self._seconds.observe((route,), self._clock.monotonic() - began)
+        `size` is its body's, unless that was counted piece by piece.
+        """
+        labels = (route, method if method in _METHODS else "other", _CLASSES[status // 100])
+        self._seconds.observe(labels, self.now() - began)
+        self.sent_bytes += size
 
     def sent(self, size: int) -> None:
-        """Count bytes of a body."""
-        self._sent.add(amount=size)
+        """Count a piece of a body."""
+        self.sent_bytes += size
 
     def cut(self, *, by_client: bool) -> None:
         """Count a body that ended early."""

@@ -108,6 +108,9 @@ class ProxySettings(ServiceSettings):
         if (self.proxy_tls_certificate is None) != (self.proxy_tls_key is None):
             message = "VREG_PROXY_TLS_CERTIFICATE and VREG_PROXY_TLS_KEY are set together or not at all"
             raise ValueError(message)
+        if self.proxy_metrics_listen is not None and not self.proxy_metrics_listen.port:
+            message = "VREG_PROXY_METRICS_LISTEN needs a port, for all worker processes share it"
+            raise ValueError(message)
         if self.proxy_external_url is None and self.proxy_listen.host in _EVERYWHERE:
             message = "VREG_PROXY_EXTERNAL_URL must be set when VREG_PROXY_LISTEN means every address"
             raise ValueError(message)

@@ -13,6 +13,8 @@ from vreg_shared.clock import Clock
 from vreg_shared.metrics import Samples, without_gauges
 
 REPORT_SECONDS: Final = 0.5
+LOOK_SECONDS: Final = 0.2
+"""Between two looks at the others, for anybody may ask whether we are ready, as often as he likes."""
 SILENT_SECONDS: Final = 10.0
 """Without a word for so long a worker has ended, or hangs and is replaced."""
 
@@ -32,6 +34,8 @@ class Workers:
         self._folder = folder
         self._expected = expected
         self._clock = clock
+        self._known: str | None = None
+        self._look_at = float("-inf")
         self._own = folder / f"{os.getpid()}.json"
 
     async def keep_reporting(
@@ -56,6 +60,12 @@ class Workers:
 
         One that is about to end sends its clients elsewhere by itself.
         """
+        now = self._clock.monotonic()
+        if now >= self._look_at:
+            self._known, self._look_at = self._look(), now + LOOK_SECONDS
+        return self._known
+
+    def _look(self) -> str | None:
         reports = list(self._reports())
         if len(reports) < self._expected:
             return "waiting_for_workers"

@@ -220,7 +220,7 @@ def _manifest_reply(served: Served) -> tuple[Reply, bytes]:
         API_VERSION,
     ]
     if served.is_stale:
-        headers.append(STALE)
+        headers.append(STALE)  # the last, where it is looked for
     return Reply(200, headers, manifest.body), etag
 
 

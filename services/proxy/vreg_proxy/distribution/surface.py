@@ -47,6 +47,9 @@ from vreg_proxy.distribution.token_endpoint import TokenEndpoint
 from vreg_proxy.limits import address_of, asking_client
 from vreg_shared.oci.errors import OciError
 
+_FAILED: Final[int] = HTTPStatus.SERVICE_UNAVAILABLE
+_BEGUN: Final[int] = HTTPStatus.OK
+"""Of an answer whose body was streamed, or broke off: 200 or 206."""
 _READING: Final = frozenset({"GET", "HEAD"})
 _UNSUPPORTED: Final = Problem(OciError.UNSUPPORTED, closes=True)
 _TWO_CREDENTIALS: Final = Problem(
@@ -116,12 +119,12 @@ class Counts(Protocol):
         """Return the time to give to `answered`."""
         ...
 
-    def answered(self, route: str, method: str, status: int, began: float) -> None:
-        """Count an answer."""
+    def answered(self, route: str, method: str, status: int, began: float, size: int) -> None:
+        """Count an answer and the size of its body, unless that was counted piece by piece."""
         ...
 
     def sent(self, size: int) -> None:
-        """Count bytes of a body."""
+        """Count a piece of a body."""
         ...
 
     def cut(self, *, by_client: bool) -> None:
@@ -159,36 +162,35 @@ class Surface:
         """Answer one request; every failure before the first byte is an OCI error."""
         began = self._measures.now()
         route = parse_path(scope["raw_path"])
-        status: int = HTTPStatus.SERVICE_UNAVAILABLE
+        status, size = _FAILED, 0
         try:
             answer = await self._answer(route, scope, receive, send)
             if isinstance(answer, Problem):
                 answer = _told(answer, scope["path"])
-            status = answer.status if answer is not None else HTTPStatus.OK
-            if answer is not None:
-                await self._give(answer, scope, receive, send)
+            if answer is None:
+                status = _BEGUN
+                return
+            status = answer.status
+            if answer.headers[-1] is STALE:
+                self._measures.served_stale()
+            if scope["method"] == "HEAD":
+                await answer.send(send, with_body=False)
+            elif len(answer.body) > LARGE_BYTES:
+                pieces = pieces_of(answer.body)
+                await send_body(answer.status, answer.headers, pieces, self._counting(send), receive)
+            else:
+                await answer.send(send)
+                size = len(answer.body)
         except ClientGoneError as error:
-            status = HTTPStatus.OK
+            status = _BEGUN
             self._measures.cut(by_client=True)
             _log.debug("client_left", path=scope["path"], reason=str(error))
         except BodyCutShortError as error:
-            status = HTTPStatus.OK
+            status = _BEGUN
             self._measures.cut(by_client=False)
             _log.warning("body_cut_short", path=scope["path"], reason=str(error))
         finally:
-            self._measures.answered(ROUTES[type(route)], scope["method"], status, began)
-
-    async def _give(self, reply: Reply, scope: Scope, receive: Receive, send: Send) -> None:
-        """Send an answer that is in memory; a large one piece by piece, as the client takes it."""
-        with_body = scope["method"] != "HEAD"
-        if STALE in reply.headers:
-            self._measures.served_stale()
-        if with_body and len(reply.body) > LARGE_BYTES:
-            await send_body(reply.status, reply.headers, pieces_of(reply.body), send, receive)
-        else:
-            await reply.send(send, with_body=with_body)
-        if with_body:
-            self._measures.sent(len(reply.body))
+            self._measures.answered(ROUTES[type(route)], scope["method"], status, began, size)
 
     async def _answer(  # noqa: PLR0911 - a table of refusals, in their order
         self, route: Route | MalformedPath, scope: Scope, receive: Receive, send: Send
