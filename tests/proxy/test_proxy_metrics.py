@@ -4,6 +4,7 @@ import os
 import re
 import signal
 from pathlib import Path
+from typing import get_args
 
 import httpx
 from prometheus_client.parser import text_string_to_metric_families as parsed
@@ -17,6 +18,8 @@ from tests.support.nats_server import UserNkey
 from tests.support.ports import free_ports
 from tests.support.registry_world import AUTHORITY
 from tests.support.wait import eventually
+from vreg_proxy.distribution.paths import Route
+from vreg_proxy.distribution.surface import ROUTES
 from vreg_proxy.workers import LOOK_SECONDS, SILENT_SECONDS, Report, Workers, forget_workers
 from vreg_shared.key_files import Service
 from vreg_shared.metrics import Meter, exposition
@@ -93,6 +96,11 @@ async def test_one_address_tells_of_all_workers_what_is_documented_and_no_more(t
     assert all(labels <= documented[name] for name, labels in seen.items())
     for private in (TOKEN.reveal(), "team/app", upstream.authority, "127.0.0.1"):
         assert private not in answer.text
+
+
+def test_every_kind_of_request_has_a_name() -> None:
+    assert ROUTES.keys() == set(get_args(Route))
+    assert len(set(ROUTES.values())) == len(ROUTES)
 
 
 def counting(count: int) -> Meter:

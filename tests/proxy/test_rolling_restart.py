@@ -22,6 +22,7 @@ from vreg_shared.key_files import Service
 from vreg_shared.oci.digest import Digest
 
 LAYER = b"0123456789abcdef" * 200_000
+LARGE = b"larger than what sockets hold. " * 1_000_000
 MANIFEST = image_manifest(LAYER)
 BLOB = f"/v2/main/team/app/blobs/{Digest.of(LAYER)}"
 BY_TAG = "/v2/main/team/app/manifests/1"
@@ -34,6 +35,7 @@ def holding() -> FakeRegistry:
     registry = FakeRegistry()
     registry.add_manifest("team/app", "1", MANIFEST)
     registry.add_blob("team/app", LAYER)
+    registry.add_blob("team/app", LARGE)
     return registry
 
 
@@ -43,7 +45,7 @@ def keys(tmp_path: Path) -> Keys:
 
 
 @asynccontextmanager
-async def proxies(folder: Path, keys: Keys, count: int, workers: int) -> AsyncIterator[list[ProxyProcess]]:
+async def proxies(folder: Path, keys: Keys, count: int, **more: str) -> AsyncIterator[list[ProxyProcess]]:
     """Run proxies of one upstream, which need no bus because they know it already."""
     async with AsyncExitStack() as stack:
         upstream = await stack.enter_async_context(serving(holding(), AUTHORITY))
@@ -53,7 +55,7 @@ async def proxies(folder: Path, keys: Keys, count: int, workers: int) -> AsyncIt
             home.mkdir()
             was_here_before(home, keys, records(upstream.authority))
             running.append(
-                await stack.enter_async_context(proxy_process(home, keys, VREG_PROXY_WORKERS=str(workers)))
+                await stack.enter_async_context(proxy_process(home, keys, VREG_PROXY_WORKERS="2", **more))
             )
         yield running
 
@@ -112,7 +114,7 @@ class Balancer:
 
 @pytest.mark.timeout(3600 if is_full() else 300)
 async def test_a_rolling_restart_breaks_no_stream(tmp_path: Path, keys: Keys) -> None:
-    async with proxies(tmp_path, keys, count=2, workers=2) as running:
+    async with proxies(tmp_path, keys, count=2) as running:
         balancer = Balancer(running)
         tasks = [asyncio.create_task(balancer.look())]
         await eventually(lambda: len(balancer._ready) == len(running))  # noqa: SLF001 - its own test
@@ -132,12 +134,13 @@ async def test_a_rolling_restart_breaks_no_stream(tmp_path: Path, keys: Keys) ->
 
 async def test_a_proxy_told_to_end_says_so_first_and_refuses_later(tmp_path: Path, keys: Keys) -> None:
     async with (
-        proxies(tmp_path, keys, count=1, workers=2) as (proxy,),
+        proxies(tmp_path, keys, count=1, VREG_PROXY_DRAIN_GRACE="5") as (proxy,),
         httpx.AsyncClient(headers=HEADERS) as client,
     ):
         workers = proxy.workers()
-        assert (await client.get(f"{proxy.url}{BLOB}")).content == LAYER
-        async with client.stream("GET", f"{proxy.url}{BLOB}") as under_way:
+        path = f"{proxy.url}/v2/main/team/app/blobs/{Digest.of(LARGE)}"
+        assert (await client.get(path)).content == LARGE
+        async with client.stream("GET", path) as under_way:
             chunks = under_way.aiter_bytes()
             received = [await anext(chunks)]
             ending = asyncio.create_task(proxy.end())
@@ -161,10 +164,10 @@ async def test_a_proxy_told_to_end_says_so_first_and_refuses_later(tmp_path: Pat
                     pass
                 return False
 
-            await eventually(refuses)
+            await eventually(refuses, deadline=30)
             assert not ending.done()
             received += [chunk async for chunk in chunks]
-        assert b"".join(received) == LAYER
+        assert b"".join(received) == LARGE
         assert await ending == 0
         assert not [pid for pid in workers if is_alive(pid)]
 

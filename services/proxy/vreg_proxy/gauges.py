@@ -13,7 +13,7 @@ from vreg_shared.clock import Clock
 from vreg_shared.lease import Lease
 from vreg_shared.messages.upstream import UpstreamRecord
 from vreg_shared.metrics import Labels, Merge, Meter
-from vreg_shared.provider import Verdict
+from vreg_shared.provider import RegistryKind, Verdict
 
 _ONE: Labels = ()
 
@@ -67,7 +67,7 @@ class CountedBreaker(Breaker):
     @property
     def paused(self) -> Collection[str]:
         """The upstreams that did not answer, until they do again."""
-        return tuple(self._open)
+        return self._open.keys()
 
 
 def add_process_gauges(
@@ -96,8 +96,8 @@ def add_upstream_gauges(meter: Meter, configuration: ConfigurationAge, breaker: 
     """Add how old the configuration is, and which of its upstreams are left in peace."""
 
     def paused() -> Mapping[Labels, float]:
-        upstreams = configuration.snapshot().upstreams
-        return {(identifier,): float(identifier in breaker.paused) for identifier in upstreams}
+        held = breaker.paused
+        return {(each,): float(each in held) for each in configuration.snapshot().upstreams}
 
     meter.gauge(
         "vreg_proxy_configuration_age_seconds",
@@ -118,11 +118,12 @@ def add_lease_gauge(
     meter: Meter, configuration: ConfigurationAge, leases: Leases, kinds: Catalogue, clock: Clock
 ) -> None:
     """Add the time that each upstream's lease still lasts; none for a lease without an end."""
+    known = {kind.name: kind for kind in kinds.kinds()}
 
     def seconds_left() -> Mapping[Labels, float]:
         now = clock.now()
         upstreams = configuration.snapshot().upstreams.values()
-        left = ((each.id, _seconds_left(each, leases, kinds, now)) for each in upstreams)
+        left = ((each.id, _seconds_left(each, leases, known, now)) for each in upstreams)
         return {(identifier,): seconds for identifier, seconds in left if seconds is not None}
 
     meter.gauge(
@@ -134,11 +135,12 @@ def add_lease_gauge(
     )
 
 
-def _seconds_left(upstream: UpstreamRecord, leases: Leases, kinds: Catalogue, now: datetime) -> float | None:
-    known = {kind.name: kind for kind in kinds.kinds()}
-    if upstream.identity_id is None or upstream.kind not in known or not upstream.enabled:
+def _seconds_left(
+    upstream: UpstreamRecord, leases: Leases, kinds: Mapping[str, RegistryKind], now: datetime
+) -> float | None:
+    if upstream.identity_id is None or upstream.kind not in kinds or not upstream.enabled:
         return None
-    lease = leases.get(known[upstream.kind].lease_scope(upstream.identity_id, upstream.host))
+    lease = leases.get(kinds[upstream.kind].lease_scope(upstream.identity_id, upstream.host))
     if lease is None:
         return 0.0
     return None if lease.not_after is None else max(0.0, (lease.not_after - now).total_seconds())

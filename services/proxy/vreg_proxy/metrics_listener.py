@@ -1,6 +1,6 @@
 """`/metrics` on an address of its own, where clients do not come. Any worker answers for all of the host."""
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 
 from aiohttp import web
@@ -10,14 +10,14 @@ from vreg_shared.settings import Listen
 
 
 @asynccontextmanager
-async def serving_metrics(listen: Listen | None, text: Callable[[], str]) -> AsyncIterator[None]:
+async def serving_metrics(listen: Listen | None, text: Callable[[], Awaitable[str]]) -> AsyncIterator[None]:
     """Serve while the block runs. The workers of a host share the address; one of them gets each request."""
     if listen is None:
         yield
         return
 
     async def answer(_request: web.Request) -> web.Response:
-        return web.Response(body=text().encode(), headers={"content-type": CONTENT_TYPE})
+        return web.Response(body=(await text()).encode(), headers={"content-type": CONTENT_TYPE})
 
     app = web.Application()
     app.router.add_get("/metrics", answer)

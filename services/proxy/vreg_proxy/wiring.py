@@ -138,10 +138,13 @@ async def open_world(settings: ProxySettings, clock: Clock, door: Door) -> Async
         add_process_gauges(meter, door, bus, cache, lambda: readiness.obstacle)
         add_upstream_gauges(meter, freshness, pulls.breaker)
         add_lease_gauge(meter, freshness, leases, catalogue(), clock)
-        await stack.enter_async_context(
-            serving_metrics(settings.proxy_metrics_listen, lambda: exposition(workers.samples()))
-        )
+
+        async def numbers() -> str:
+            return exposition(workers.samples())
+
+        await stack.enter_async_context(serving_metrics(settings.proxy_metrics_listen, numbers))
         surface = make_surface(freshness, pulls, own.signing_key(), settings.external_url, clock)
+        told = meter.samples if settings.proxy_metrics_listen is not None else tuple
         async with asyncio.TaskGroup() as group:
             running = [
                 group.create_task(bus.run()),
@@ -149,7 +152,7 @@ async def open_world(settings: ProxySettings, clock: Clock, door: Door) -> Async
                 group.create_task(follow_leases.run()),
                 group.create_task(freshness.watch()),
                 group.create_task(RateLimitRequests(pulls.rate_limits).run(bus)),
-                group.create_task(workers.keep_reporting(lambda: readiness.obstacle, meter.samples)),
+                group.create_task(workers.keep_reporting(lambda: readiness.obstacle, told)),
                 group.create_task(_end_with_supervisor()),
             ]
             _log.info("worker_serving", url=settings.external_url, restored_records=restored)
