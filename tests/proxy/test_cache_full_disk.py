@@ -14,7 +14,7 @@ from tests.support.cache_worker import CacheWorker, Pull
 from tests.support.clock import ManualClock
 from tests.support.fake_blob_source import ABSENT, FakeBlobSource
 from tests.support.wait import eventually
-from vreg_proxy.cache import Cache, Origin, Patience, open_cache
+from vreg_proxy.cache import Cache, Limits, Origin, Patience, open_cache
 from vreg_proxy.cache.fill_record import FillFiles, has_followers
 from vreg_shared.oci.digest import Digest
 from vreg_shared.oci.media_types import OCI_MANIFEST
@@ -67,7 +67,9 @@ async def pull(
 
 async def test_a_full_disk_fails_no_pull_and_frees_what_it_took(small_disk: Path) -> None:
     (small_disk / "ballast").write_bytes(bytes(5 * MIB))
-    async with open_cache(small_disk / "cache", ManualClock(), patience=AT_ONCE, keep_free=0) as cache:
+    async with open_cache(
+        small_disk / "cache", ManualClock(), patience=AT_ONCE, limits=Limits(keep_free=0)
+    ) as cache:
         source = FakeBlobSource(some_bytes(6 * MIB))
         answers = await asyncio.gather(*(pull(cache, source) for _ in range(5)))
         assert set(answers) == {source.blob}
@@ -84,7 +86,9 @@ async def test_a_full_disk_fails_no_pull_and_frees_what_it_took(small_disk: Path
 async def test_a_disk_that_fills_up_meanwhile_fails_no_reader(small_disk: Path) -> None:
     source = FakeBlobSource(some_bytes(6 * MIB), gate=asyncio.Event(), free=2 * MIB)
     assert source.gate is not None
-    async with open_cache(small_disk / "cache", ManualClock(), patience=AT_ONCE, keep_free=0) as cache:
+    async with open_cache(
+        small_disk / "cache", ManualClock(), patience=AT_ONCE, limits=Limits(keep_free=0)
+    ) as cache:
         readers = [asyncio.create_task(pull(cache, source)) for _ in range(3)]
         ranged = asyncio.create_task(pull(cache, source, 100, 5 * MIB))
         early = asyncio.create_task(pull(cache, source, 100, MIB))
@@ -146,10 +150,14 @@ async def test_followers_in_another_process_go_on_when_the_disk_is_full(
 
 async def test_a_read_only_disk_fails_no_pull(small_disk: Path) -> None:
     kept = FakeBlobSource(some_bytes(MIB))
-    async with open_cache(small_disk / "cache", ManualClock(), patience=AT_ONCE, keep_free=0) as cache:
+    async with open_cache(
+        small_disk / "cache", ManualClock(), patience=AT_ONCE, limits=Limits(keep_free=0)
+    ) as cache:
         await pull(cache, kept)
     assert mount("-o", "remount,ro", str(small_disk))
-    async with open_cache(small_disk / "cache", ManualClock(), patience=AT_ONCE, keep_free=0) as cache:
+    async with open_cache(
+        small_disk / "cache", ManualClock(), patience=AT_ONCE, limits=Limits(keep_free=0)
+    ) as cache:
         fresh = FakeBlobSource(some_bytes(2 * MIB))
         assert await pull(cache, fresh) == fresh.blob
         assert await pull(cache, kept) == kept.blob

@@ -16,7 +16,7 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 
 from tests.support.clock import ManualClock
-from vreg_proxy.cache import Cache, Origin, Patience, open_cache
+from vreg_proxy.cache import Cache, Limits, Origin, Patience, open_cache
 from vreg_shared.oci.digest import Digest
 from vreg_shared.provider import Answer, Verdict
 from vreg_shared.registry_client.results import BlobInterruptedError, BlobStream
@@ -126,7 +126,7 @@ def _main(root: Path, upstream: Path, connection: Connection, keep_free: int) ->
 async def _serve(root: Path, upstream: Path, connection: Connection, keep_free: int) -> None:
     patience = Patience(first=0.01, longest=0.05)
     async with (
-        open_cache(root, ManualClock(), patience=patience, keep_free=keep_free) as cache,
+        open_cache(root, ManualClock(), patience=patience, limits=Limits(keep_free=keep_free)) as cache,
         asyncio.TaskGroup() as tasks,
     ):
         while True:

@@ -18,6 +18,7 @@ from vreg_proxy.blobs import Blobs
 from vreg_proxy.breaker import Breaker
 from vreg_proxy.broker import BusBroker
 from vreg_proxy.cache import Cache, open_cache
+from vreg_proxy.cache_requests import CacheRequests
 from vreg_proxy.config_cache import ConfigCache
 from vreg_proxy.credentials import Broker, LeaseDesk
 from vreg_proxy.distribution.authentication import Authenticator
@@ -83,7 +84,9 @@ async def open_world(settings: ProxySettings, clock: Clock) -> AsyncIterator[Wor
         return open_upstream_session(policy, target, private_ca)
 
     async with AsyncExitStack() as stack:
-        cache = await stack.enter_async_context(open_cache(settings.proxy_cache, clock))
+        cache = await stack.enter_async_context(
+            open_cache(settings.proxy_cache, clock, limits=settings.cache_limits)
+        )
         pulls = Pulls(open_session, leases, BusBroker(bus), cache, clock)
         stack.push_async_callback(pulls.upstreams.close)
 
@@ -127,6 +130,7 @@ async def open_world(settings: ProxySettings, clock: Clock) -> AsyncIterator[Wor
                 group.create_task(follow_leases.run()),
                 group.create_task(freshness.watch()),
                 group.create_task(RateLimitRequests(pulls.rate_limits).run(bus)),
+                group.create_task(CacheRequests(cache).run(bus)),
                 group.create_task(_end_with_supervisor()),
             ]
             _log.info("worker_serving", url=settings.external_url, restored_records=restored)
@@ -147,12 +151,15 @@ class Pulls:
         desk = LeaseDesk(leases, broker, clock)
         self.upstreams = Upstreams(open_session, desk, self.rate_limits, clock)
         self.asking = Asking(self.upstreams, Breaker(clock), clock)
+        hot = HotManifests(clock)
+        cache.on_purge(hot.clear)
         self.endpoints = Endpoints(
             manifests=Manifests(cache, self.asking, clock),
             blobs=Blobs(cache, self.asking),
             tags=Tags(self.asking, clock),
             servers=cache,
-            hot=HotManifests(clock),
+            hot=hot,
+            counts=cache.statistics,
             catalogue=catalogue(),
         )
 

@@ -5,6 +5,7 @@ from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from typing import Final, Protocol
 
+from vreg_proxy.cache import Hit
 from vreg_proxy.config_cache import Snapshot
 from vreg_proxy.distribution.hot_manifests import HotManifests
 from vreg_proxy.distribution.paging import page_of
@@ -25,6 +26,8 @@ from vreg_shared.oci.reference import Reference
 from vreg_shared.provider import Answer, Verdict
 from vreg_shared.registry_client import BlobInterruptedError
 
+HOT_SECONDS: Final = 600.0
+"""How long a manifest is served from memory before the cache hears of it again: what is used is not evicted."""
 STALE: Final = (b"warning", b'110 vreg "Response is Stale"')
 _BYTES: Final = (b"content-type", b"application/octet-stream")
 _ACCEPTS_RANGES: Final = (b"accept-ranges", b"bytes")
@@ -58,6 +61,14 @@ class FindsTags(Protocol):
 
     async def pull(self, candidates: Candidates) -> Found[tuple[str, ...]] | Stopped | Nowhere:
         """Return all tags, sorted, or where the walk ended."""
+        ...
+
+
+class CountsAnswers(Protocol):
+    """Who counts what clients got; it costs no more than an addition."""
+
+    def served(self, registry_id: str, upstream_id: str, hit: Hit, size: int) -> None:
+        """Count a complete answer and its body's bytes."""
         ...
 
 
@@ -95,6 +106,7 @@ class Endpoints:
         tags: FindsTags,
         servers: Servers,
         hot: HotManifests,
+        counts: CountsAnswers,
         catalogue: Catalogue,
     ) -> None:
         self._manifests = manifests
@@ -102,6 +114,7 @@ class Endpoints:
         self._tags = tags
         self._servers = servers
         self._hot = hot
+        self._counts = counts
         self._catalogue = catalogue
 
     def from_memory(
@@ -109,7 +122,12 @@ class Endpoints:
     ) -> Reply | None:
         """Return the answer for a manifest about which nobody need be asked."""
         hot = self._hot.get((registry.id, path.place.repository, path.reference), snapshot.routing)
-        return _unless_matched(*hot, request) if hot is not None else None
+        if hot is None:
+            return None
+        reply, etag, upstream_id = hot
+        return self._counted(
+            _unless_matched(reply, etag, request), request, registry, upstream_id, Hit.MEMORY
+        )
 
     async def manifest(self, path: ManifestPath, visit: Visit) -> Reply | Problem:
         """Find the manifest, and keep it ready while it is good."""
@@ -120,8 +138,12 @@ class Endpoints:
             return problem_of(found, OciError.MANIFEST_UNKNOWN)
         self._remember(path.place, visit, found.upstream_id)
         reply, etag = _manifest_reply(found)
-        self._hot.keep(key, visit.snapshot.routing, reply, etag, found.good_for)
-        return _unless_matched(reply, etag, visit.request)
+        routing, upstream_id = visit.snapshot.routing, found.upstream_id
+        self._hot.keep(
+            key, routing, reply, etag, upstream_id=upstream_id, seconds=min(found.good_for, HOT_SECONDS)
+        )
+        answer = _unless_matched(reply, etag, visit.request)
+        return self._counted(answer, visit.request, visit.registry, upstream_id, found.hit)
 
     async def blob(self, path: BlobPath, visit: Visit) -> Reply | Problem | None:
         """Answer, or stream the blob and return None; raise VregError when its body ends in the middle."""
@@ -136,10 +158,14 @@ class Endpoints:
                 return problem_of(found, OciError.BLOB_UNKNOWN)
             self._remember(path.place, visit, found.candidate.upstream.id)
             try:
-                return await _stream(path.digest, found.thing, visit)
+                sent = await _stream(path.digest, found.thing, visit)
             except BlobInterruptedError as error:
                 verdict = Verdict(Answer.UNAVAILABLE, error.reason, detail=str(error))
                 return problem_of(Stopped(found.candidate.upstream.id, verdict), OciError.BLOB_UNKNOWN)
+            if isinstance(sent, Problem):
+                return sent
+            self._counts.served(visit.registry.id, found.candidate.upstream.id, found.thing.hit, sent)
+            return None
 
     async def tags(self, path: TagsPath, visit: Visit) -> Reply | Problem:
         """Answer with one page of the list."""
@@ -171,6 +197,12 @@ class Endpoints:
             return sorted(found, key=lambda each: _upstream_id(each) != last)
         return found
 
+    def _counted(
+        self, reply: Reply, request: Request, registry: RegistryRecord, upstream_id: str, hit: Hit
+    ) -> Reply:
+        self._counts.served(registry.id, upstream_id, hit, 0 if request.is_head else len(reply.body))
+        return reply
+
     def _remember(self, place: Place, visit: Visit, upstream_id: str) -> None:
         self._servers.remember_server(visit.registry.id, place.repository.value, upstream_id)
 
@@ -179,7 +211,8 @@ def _upstream_id(candidate: Candidate | Obstacle) -> str:
     return candidate.upstream.id if isinstance(candidate, Candidate) else candidate.upstream_id
 
 
-async def _stream(digest: Digest, blob: HeldBlob, visit: Visit) -> Problem | None:
+async def _stream(digest: Digest, blob: HeldBlob, visit: Visit) -> Problem | int:
+    """Send what was asked for and return how many bytes that were."""
     part = requested_part(visit.request.range, blob.size)
     if isinstance(part, Unsatisfiable):
         return Problem(OciError.RANGE_INVALID, content_range=f"bytes */{blob.size}")
@@ -189,7 +222,7 @@ async def _stream(digest: Digest, blob: HeldBlob, visit: Visit) -> Problem | Non
         headers.append((b"content-range", part.content_range(blob.size)))
     pieces = blob.chunks(wanted.start, wanted.stop)
     await send_body(200 if part is None else 206, headers, pieces, visit.send, visit.receive)
-    return None
+    return wanted.stop - wanted.start
 
 
 def _blob_head(digest: Digest, size: int, request: Request) -> Reply:
