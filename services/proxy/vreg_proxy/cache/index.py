@@ -176,10 +176,13 @@ class Index:
         self._tags.clear()
 
     async def was_purged(self) -> bool:
-        """Whether some process took rights away since the last time we asked; then our memory is dropped."""
+        """Whether some process took rights away since the last time we asked; then our memory is dropped.
+
+        The first time says yes: nobody knows what happened before.
+        """
         row = await self._disk.select(_PURGES, ())
         purges = row[0] if row is not None else self._purges
-        was_purged, self._purges = self._purges not in {None, purges}, purges
+        was_purged, self._purges = purges != self._purges, purges
         if was_purged:
             self.forget()
         return was_purged

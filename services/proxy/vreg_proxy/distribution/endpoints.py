@@ -27,7 +27,7 @@ from vreg_shared.provider import Answer, Verdict
 from vreg_shared.registry_client import BlobInterruptedError
 
 HOT_SECONDS: Final = 600.0
-"""How long a manifest is served from memory before the cache hears of it again: what is used is not evicted."""
+"""How long a manifest is served from memory before the cache hears of it again: used means not evicted."""
 STALE: Final = (b"warning", b'110 vreg "Response is Stale"')
 _BYTES: Final = (b"content-type", b"application/octet-stream")
 _ACCEPTS_RANGES: Final = (b"accept-ranges", b"bytes")
