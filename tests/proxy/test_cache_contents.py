@@ -53,7 +53,10 @@ async def pull(cache: Cache, origin: Origin, source: FakeBlobSource) -> None:
 
 
 async def listed(
-    cache: Cache, selection: CacheSelection | None = None, after: CachePosition | None = None, limit: int = 100
+    cache: Cache,
+    selection: CacheSelection | None = None,
+    after: CachePosition | None = None,
+    limit: int = 100,
 ) -> tuple[CacheEntry, ...]:
     request = CacheListRequest(selection=selection, after=after, limit=limit)
     reply = await CacheRequests(cache).page(request.model_dump_json().encode())
@@ -84,9 +87,7 @@ async def test_every_right_is_an_entry_and_pages_put_together_are_the_list(cache
 
 
 async def test_an_entry_tells_what_it_is(cache: Cache) -> None:
-    selection = CacheSelection(
-        upstream_id="upstream-1", repository="team/app", digest=str(MANIFEST.digest)
-    )
+    selection = CacheSelection(upstream_id="upstream-1", repository="team/app", digest=str(MANIFEST.digest))
     (entry,) = await listed(cache, selection)
     assert (entry.position.kind, entry.media_type, entry.size) == ("manifest", OCI_MANIFEST, 2)
     assert entry.tags == ("1.0", "latest")
@@ -94,9 +95,7 @@ async def test_an_entry_tells_what_it_is(cache: Cache) -> None:
 
 
 async def test_removing_one_repositorys_right_leaves_what_others_have(cache: Cache, tmp_path: Path) -> None:
-    selection = CacheSelection(
-        upstream_id="upstream-1", repository="team/app", digest=str(SHARED.digest)
-    )
+    selection = CacheSelection(upstream_id="upstream-1", repository="team/app", digest=str(SHARED.digest))
     assert await removed(cache, selection) == (1, 0)
     assert SHARED.digest.hex in content(tmp_path)
     await eventually(lambda: _lacks(cache, APP))

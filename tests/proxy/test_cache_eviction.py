@@ -162,9 +162,7 @@ async def test_readers_go_on_while_everything_is_evicted_under_them(tmp_path: Pa
         told = await one.statistics.snapshot()
         await eventually(lambda: _has_counted_evictions(one))
         assert told.bytes <= 6 * 300 * KIB
-    assert all(
-        Digest.of(path.read_bytes()).hex == path.name for path in (tmp_path / "content").glob("*/*/*")
-    )
+    assert all(Digest.of(path.read_bytes()).hex == path.name for path in (tmp_path / "content").glob("*/*/*"))
 
 
 async def _has_counted_evictions(cache: Cache) -> bool:

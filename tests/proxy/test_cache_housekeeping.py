@@ -103,7 +103,10 @@ def _was_used_at(root: Path, clock: ManualClock) -> bool:
 
 async def test_counts_of_all_processes_are_added_up_and_survive_a_restart(tmp_path: Path) -> None:
     clock, source = ManualClock(), blob(1)
-    async with open_cache(tmp_path, clock, rhythm=OFTEN) as one, open_cache(tmp_path, clock, rhythm=OFTEN) as two:
+    async with (
+        open_cache(tmp_path, clock, rhythm=OFTEN) as one,
+        open_cache(tmp_path, clock, rhythm=OFTEN) as two,
+    ):
         assert await pull(one, source) is Hit.FILLED
         one.statistics.served("registry-1", "upstream-1", Hit.FILLED, 10)
         await one.flushed()
