@@ -13,7 +13,7 @@ from tests.support.clock import ManualClock
 from tests.support.fake_registry import FakeRegistry
 from tests.support.fake_server import FakeServer, serving
 from tests.support.registry_world import AUTHORITY, CA_PEM, LOOPBACK
-from vreg_proxy.cache import open_cache
+from vreg_proxy.cache import Cache, open_cache
 from vreg_proxy.config_cache import ConfigCache, Snapshot
 from vreg_proxy.credentials import BrokerUnavailableError
 from vreg_proxy.distribution.surface import Surface
@@ -93,6 +93,7 @@ class ProxyWorld:
     clock: ManualClock
     sealing_key: SealingKey
     pulls: Pulls
+    cache: Cache
     open_upstream: Callable[..., Any]
     versions: dict[str, int] = field(default_factory=dict)
 
@@ -239,4 +240,4 @@ async def proxy_world(folder: Path, policy: EgressPolicy = LOOPBACK) -> AsyncIte
             return await stack.enter_async_context(serving(registry, AUTHORITY))
 
         surface = make_surface(configured, pulls, SigningKey.generate(), EXTERNAL_URL, clock)
-        yield ProxyWorld(surface, configured, leases, broker, clock, sealing_key, pulls, open_upstream)
+        yield ProxyWorld(surface, configured, leases, broker, clock, sealing_key, pulls, cache, open_upstream)

@@ -115,7 +115,8 @@ class ContentStore:
             os.fsync(descriptor)
             is_known = target.parent.is_dir()
             target.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-            part.rename(target)
+            if not is_same_file(target, descriptor):  # a dead owner may have come as far as this
+                part.rename(target)
             for folder in [target.parent] if is_known else list(target.parents)[:4]:
                 fsync_folder(folder)
         except OSError as error:

@@ -82,7 +82,7 @@ class Evictor:
             kept = books.total() + self._store.bytes_beside()
             free = self._store.free_bytes()
             surplus = self._limits.surplus(kept, free - wanted if free is not None else None)
-            if surplus and (not wanted or surplus <= kept):
+            if surplus:
                 self._drop_least_missed(books, surplus, evicted)
         except sqlite3.Error as error:
             _log.warning("cache_eviction_failed", problem=str(error))

@@ -25,9 +25,13 @@ class Limits:
     scrub_rate: int = 0
 
     def surplus(self, kept: int, free: int | None) -> int:
-        """Return how many bytes have to go, with some slack; `free` None: the disk could not say."""
+        """Return how many bytes have to go, with some slack; `free` None: the disk could not say.
+
+        When all we keep would not be enough room, others fill the disk, and giving it up helps nobody.
+        """
         over = 0 if self.size is None else kept - self.size
         short = 0 if free is None else self.keep_free - free
+        short = 0 if short > kept else short
         needed = max(over, short)
         return needed + min(kept, self.size or kept) // SLACK if needed > 0 else 0
 
