@@ -137,7 +137,7 @@ async def test_two_workers_of_one_cache_answer_the_api_as_one(tmp_path: Path) ->
                     return [CacheListReply.model_validate_json(answer).folder for answer in answers]
                 return []
 
-            await eventually(folders)
+            await eventually(folders, deadline=30)
             assert await folders() == [(tmp_path / "cache" / "folder-id").read_text()]
 
 

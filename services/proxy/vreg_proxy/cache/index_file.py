@@ -17,7 +17,7 @@ CREATE TABLE IF NOT EXISTS rights (
   media_type TEXT NOT NULL, size INTEGER NOT NULL, kind TEXT NOT NULL,
   PRIMARY KEY (upstream_id, cache_epoch, repository, digest, kind)
 ) WITHOUT ROWID;
-CREATE INDEX IF NOT EXISTS rights_by_digest ON rights (digest, kind);
+CREATE INDEX IF NOT EXISTS rights_by_digest ON rights (digest, upstream_id, kind);
 CREATE TABLE IF NOT EXISTS tags (
   upstream_id TEXT NOT NULL, cache_epoch INTEGER NOT NULL, repository TEXT NOT NULL, tag TEXT NOT NULL,
   digest TEXT NOT NULL, checked_at INTEGER NOT NULL,
