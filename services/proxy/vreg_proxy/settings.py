@@ -46,6 +46,14 @@ class ProxySettings(ServiceSettings):
         Path | None, Field(description="PEM file of the listener's certificate chain.")
     ] = None
     proxy_tls_key: Annotated[Path | None, Field(description="PEM file of the certificate's key.")] = None
+    proxy_mirror_namespace: Annotated[
+        str | None,
+        Field(
+            description="The registry that names without a slug are of, as docker.io; they are looked up in"
+            " the virtual registry that mirrors it.",
+            pattern=r"^[a-z0-9.-]+(:[0-9]+)?$",
+        ),
+    ] = None
     proxy_max_stale_auth: Annotated[
         timedelta | None,
         Field(

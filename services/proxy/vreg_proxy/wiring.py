@@ -24,7 +24,9 @@ from vreg_proxy.credentials import Broker, LeaseDesk
 from vreg_proxy.distribution.authentication import Authenticator
 from vreg_proxy.distribution.endpoints import Endpoints
 from vreg_proxy.distribution.hot_manifests import HotManifests
+from vreg_proxy.distribution.mirrors import MirrorMode, Mirrors
 from vreg_proxy.distribution.permission import Gate
+from vreg_proxy.distribution.replies import Asgi
 from vreg_proxy.distribution.surface import Configuration, Surface
 from vreg_proxy.distribution.token_endpoint import TokenEndpoint
 from vreg_proxy.distribution.tokens import TokenMint
@@ -35,6 +37,8 @@ from vreg_proxy.rate_limit_requests import RateLimitRequests
 from vreg_proxy.rate_limits import RateLimits
 from vreg_proxy.readiness import Freshness, Readiness
 from vreg_proxy.record_files import RecordFiles
+from vreg_proxy.referrers import Referrers
+from vreg_proxy.repositories import Repositories
 from vreg_proxy.settings import ProxySettings
 from vreg_proxy.tags import Tags
 from vreg_proxy.upstreams import OpenSession, Upstreams
@@ -122,7 +126,10 @@ async def open_world(settings: ProxySettings, clock: Clock) -> AsyncIterator[Wor
             config, bus, follow_config, max_stale.total_seconds() if max_stale is not None else None, clock
         )
         readiness = Readiness(freshness, bus, cache)
-        surface = make_surface(freshness, pulls, own.signing_key(), settings.external_url, clock)
+        mirrors = Mirrors(settings.proxy_mirror_namespace)
+        surface = make_surface(
+            freshness, pulls, own.signing_key(), settings.external_url, clock, mirrors=mirrors
+        )
         async with asyncio.TaskGroup() as group:
             running = [
                 group.create_task(bus.run()),
@@ -153,10 +160,13 @@ class Pulls:
         self.asking = Asking(self.upstreams, Breaker(clock), clock)
         hot = HotManifests(clock)
         cache.on_purge(hot.clear)
+        manifests = Manifests(cache, self.asking, clock)
         self.endpoints = Endpoints(
-            manifests=Manifests(cache, self.asking, clock),
+            manifests=manifests,
             blobs=Blobs(cache, self.asking),
             tags=Tags(self.asking, clock),
+            referrers=Referrers(manifests, cache, self.asking, clock),
+            repositories=Repositories(cache),
             servers=cache,
             hot=hot,
             counts=cache.statistics,
@@ -164,20 +174,27 @@ class Pulls:
         )
 
 
-def make_surface(
-    configuration: Configuration, pulls: Pulls, signing_key: SigningKey, external_url: str, clock: Clock
-) -> Surface:
+def make_surface(  # noqa: PLR0913 - one argument for each thing it is made of
+    configuration: Configuration,
+    pulls: Pulls,
+    signing_key: SigningKey,
+    external_url: str,
+    clock: Clock,
+    *,
+    mirrors: Mirrors,
+) -> Asgi:
     """Assemble `/v2/`."""
     service = urlsplit(external_url).netloc
     mint = TokenMint(signing_key, service)
     gate = Gate(f"{external_url}/v2/token", service)
-    return Surface(
+    surface = Surface(
         configuration,
         Authenticator(configuration, mint, clock),
         gate,
-        TokenEndpoint(mint, gate, clock),
+        TokenEndpoint(mint, gate, mirrors, clock),
         pulls.endpoints,
     )
+    return MirrorMode(surface, configuration, mirrors)
 
 
 async def _end_with_supervisor() -> None:

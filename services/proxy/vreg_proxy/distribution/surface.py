@@ -10,6 +10,7 @@ from vreg_proxy.distribution.endpoints import Endpoints, Request, Visit
 from vreg_proxy.distribution.paths import (
     IN_REPOSITORY,
     BlobPath,
+    CatalogPath,
     InRepository,
     MalformedPath,
     ManifestPath,
@@ -112,6 +113,11 @@ class Surface:
                 if ready is not None:
                     return ready
             return await self._in_repository(route, Visit(request, registry, snapshot, send, receive))
+        if isinstance(route, CatalogPath) and scope["method"] in _READING:
+            registries = self._gate.browse(client, snapshot)
+            if isinstance(registries, Problem):
+                return registries
+            return await self._endpoints.catalog(registries, request, snapshot)
         return self._elsewhere(route, client, scope, snapshot)
 
     async def _in_repository(self, route: InRepository, visit: Visit) -> Reply | Problem | None:
@@ -123,7 +129,7 @@ class Surface:
             case TagsPath():
                 return await self._endpoints.tags(route, visit)
             case ReferrersPath():
-                return self._endpoints.referrers(route)
+                return await self._endpoints.referrers(route, visit)
 
     def _elsewhere(self, route: Route, client: Client, scope: Scope, snapshot: Snapshot) -> Reply | Problem:
         """Answer what is not reading in a repository. Strangers learn nothing but where to sign in."""
@@ -149,6 +155,8 @@ def _request(scope: Scope) -> Request:
             request.range = value
         elif name == b"if-none-match":
             request.if_none_match = value
+        elif name == b"if-range":
+            request.if_range = value
     return request
 
 
