@@ -1,4 +1,4 @@
-"""What refers to a manifest is asked of the upstream that gave it, by its API or the tag that stands in for it."""
+"""What refers to a manifest is asked of the upstream that gave it: by its API, or the tag in place of one."""
 
 import json
 from typing import Any

@@ -32,8 +32,8 @@ class InvalidClientTokenError(VregError):
 class Grant:
     """What a token says: who pulls (None for nobody in particular) and from which repositories.
 
-    `catalog` says that it may also list repositories, `expires_at` is in seconds since 1970. Rights are looked
-    up again on every request: a token only narrows.
+    `catalog` says that it may also list repositories, `expires_at` is in seconds since 1970. Rights are
+    looked up again on every request: a token only narrows.
     """
 
     access_id: str | None
