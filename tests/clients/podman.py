@@ -12,7 +12,7 @@ location = "docker.io"
 location = "{mirror}/hub"
 insecure = true
 """
-"""registries.conf as docs/clients.md shows it, which CRI-O and skopeo read too."""
+"""registries.conf as docs/clients.md shows it, in the format CRI-O reads too."""
 
 
 class Podman:
