@@ -5,7 +5,6 @@ https://github.com/opencontainers/distribution-spec/blob/main/spec.md (`ns`, `OC
 https://github.com/containerd/containerd/blob/main/docs/hosts.md
 """
 
-from collections.abc import Awaitable
 from dataclasses import dataclass
 from typing import Final, Protocol
 from urllib.parse import parse_qsl
@@ -55,16 +54,18 @@ class MirrorMode:
         self._configuration = configuration
         self._mirrors = mirrors
 
-    def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
         namespace = asked_namespace(scope["query_string"])
         if namespace is None and self._mirrors.default is None:
-            return self._surface(scope, receive, send)
+            await self._surface(scope, receive, send)
+            return
         path = self._spelled(scope["raw_path"], namespace)
         if path == scope["raw_path"]:
-            return self._surface(scope, receive, send)
+            await self._surface(scope, receive, send)
+            return
         answered = _announcing(send, namespace) if namespace is not None else send
-        return self._surface({**scope, "raw_path": path}, receive, answered)
+        await self._surface({**scope, "raw_path": path}, receive, answered)
 
     def _spelled(self, raw_path: bytes, namespace: str | None) -> bytes:
         """Return the path with its slug. What has one segment only, as `/v2/token`, is ours."""
