@@ -7,16 +7,17 @@ from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from tests.support.clock import ManualClock
 from tests.support.fake_registry import FakeRegistry
 from tests.support.fake_server import FakeServer, serving
 from tests.support.registry_world import AUTHORITY, CA_PEM, LOOPBACK
-from vreg_proxy.cache import open_cache
+from vreg_proxy.cache import Cache, open_cache
 from vreg_proxy.config_cache import ConfigCache, Snapshot
 from vreg_proxy.credentials import BrokerUnavailableError
-from vreg_proxy.distribution.surface import Surface
+from vreg_proxy.distribution.mirrors import Mirrors
+from vreg_proxy.distribution.replies import Asgi
 from vreg_proxy.lease_cache import LeaseCache
 from vreg_proxy.wiring import Limits, Pulls, make_surface
 from vreg_shared.egress import EgressPolicy
@@ -49,10 +50,6 @@ class FakeBroker:
         if self.answer is None:
             raise BrokerUnavailableError("the bus is down")
         return self.answer(request)
-
-
-class Asgi(Protocol):
-    async def __call__(self, scope: Any, receive: Any, send: Any) -> None: ...  # noqa: ANN401 - ASGI's
 
 
 @dataclass(frozen=True)
@@ -88,13 +85,14 @@ class Configured:
 
 @dataclass
 class ProxyWorld:
-    surface: Surface
+    surface: Asgi
     configured: Configured
     leases: LeaseCache
     broker: FakeBroker
     clock: ManualClock
     sealing_key: SealingKey
     pulls: Pulls
+    cache: Cache
     open_upstream: Callable[..., Any]
     versions: dict[str, int] = field(default_factory=dict)
 
@@ -222,7 +220,11 @@ async def never() -> None:
 
 @asynccontextmanager
 async def proxy_world(
-    folder: Path, policy: EgressPolicy = LOOPBACK, limits: Limits | None = None
+    folder: Path,
+    policy: EgressPolicy = LOOPBACK,
+    limits: Limits | None = None,
+    *,
+    mirror_namespace: str | None = None,
 ) -> AsyncIterator[ProxyWorld]:
     """Assemble a proxy over a cache in `folder`."""
     clock, config, broker, sealing_key = ManualClock(), ConfigCache(), FakeBroker(), SealingKey.generate()
@@ -244,5 +246,6 @@ async def proxy_world(
         async def open_upstream(registry: FakeRegistry) -> FakeServer:
             return await stack.enter_async_context(serving(registry, AUTHORITY))
 
-        surface = make_surface(configured, pulls, SigningKey.generate(), EXTERNAL_URL, clock)
-        yield ProxyWorld(surface, configured, leases, broker, clock, sealing_key, pulls, open_upstream)
+        mirrors = Mirrors(mirror_namespace)
+        surface = make_surface(configured, pulls, SigningKey.generate(), EXTERNAL_URL, clock, mirrors=mirrors)
+        yield ProxyWorld(surface, configured, leases, broker, clock, sealing_key, pulls, cache, open_upstream)

@@ -5,6 +5,7 @@ import os
 import signal
 import ssl
 import sys
+from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -21,11 +22,12 @@ from tests.support.fake_server import serving
 from tests.support.nats_server import UserNkey, running_nats_server
 from tests.support.registry_world import AUTHORITY, CA_PEM
 from tests.support.wait import eventually
-from vreg_shared.bus import Bus
+from vreg_shared.bus import Bus, BusError
 from vreg_shared.key_files import Service
 from vreg_shared.lease import Generation, Lease, RegistryCredential
 from vreg_shared.messages import lease as lease_message
 from vreg_shared.messages.access import AccessRecord, hash_token, new_token
+from vreg_shared.messages.cache import LIST_SUBJECT, CacheListReply, CacheListRequest
 from vreg_shared.messages.record import SignedRecord, encode
 from vreg_shared.messages.refresh import SUBJECT, RefreshReply
 from vreg_shared.messages.registry import BUCKET, MembershipRecord, RegistryRecord
@@ -88,6 +90,11 @@ def records(host: str, identity_id: str | None = None) -> list[tuple[str, RECORD
         ({"VREG_PROXY_UPSTREAM_FILLS": "97"}, "VREG_PROXY_UPSTREAM_FILLS"),
         ({"VREG_PROXY_EXTERNAL_URL": "https://user@host/path"}, "VREG_PROXY_EXTERNAL_URL"),
         ({"VREG_PROXY_WORKERS": "0"}, "VREG_PROXY_WORKERS"),
+        ({"VREG_PROXY_CACHE_SIZE": "a lot"}, "VREG_PROXY_CACHE_SIZE"),
+        ({"VREG_PROXY_CACHE_SIZE": "0"}, "VREG_PROXY_CACHE_SIZE"),
+        ({"VREG_PROXY_CACHE_KEEP_FREE": "-1"}, "VREG_PROXY_CACHE_KEEP_FREE"),
+        ({"VREG_PROXY_CACHE_MAX_IDLE": "0"}, "VREG_PROXY_CACHE_MAX_IDLE"),
+        ({"VREG_PROXY_CACHE_MAX_IDLE": "P3D"}, "VREG_PROXY_CACHE_MAX_IDLE"),
         ({"VREG_PROXY_TLS_KEY": "/dev/null"}, "VREG_PROXY_TLS"),
         ({"VREG_PROXY_TLS_CERTIFICATE": "/etc/hosts", "VREG_PROXY_TLS_KEY": "/etc/hosts"}, "VREG_PROXY_TLS"),
         ({"HTTPS_PROXY": "socks5://x"}, "HTTPS_PROXY"),
@@ -120,6 +127,23 @@ async def test_a_taken_port_is_one_clear_line(tmp_path: Path, keys: Keys) -> Non
         _, err = await process.communicate()
         assert process.returncode == 2
         assert b"VREG_PROXY_LISTEN" in err
+
+
+async def test_two_workers_of_one_cache_answer_the_api_as_one(tmp_path: Path) -> None:
+    async with running_nats_server(tmp_path / "nats") as nats:
+        keys = Keys.make(tmp_path / "keys", nats.seeds)
+        more = {"VREG_PROXY_WORKERS": "2", "VREG_PROXY_CACHE_SIZE": "1GiB", "VREG_PROXY_CACHE_MAX_IDLE": "30"}
+        async with nats.bus(Service.API) as bus, proxy_process(tmp_path, keys, nats.url, **more):
+
+            async def folders() -> list[str]:
+                with suppress(BusError):
+                    request = CacheListRequest().model_dump_json().encode()
+                    answers = await bus.gather(LIST_SUBJECT, request, deadline=2, quiet=0.5)
+                    return [CacheListReply.model_validate_json(answer).folder for answer in answers]
+                return []
+
+            await eventually(folders, deadline=30)
+            assert await folders() == [(tmp_path / "cache" / "folder-id").read_text()]
 
 
 async def test_configuration_comes_over_the_bus_and_outlives_it(tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ from typing import Final
 import structlog
 
 from vreg_proxy.distribution.replies import (
+    Asgi,
     Problem,
     Receive,
     Scope,
@@ -18,7 +19,6 @@ from vreg_proxy.distribution.replies import (
     new_request_id,
     problem_reply,
 )
-from vreg_proxy.distribution.surface import Surface
 from vreg_proxy.door import STATE_KEY, Door, closing_gently
 from vreg_proxy.readiness import Readiness
 from vreg_shared.oci.errors import OciError
@@ -31,7 +31,7 @@ _log = structlog.get_logger(__name__)
 class World:
     """What answers requests while a process runs."""
 
-    surface: Surface
+    surface: Asgi
     readiness: Readiness
 
 

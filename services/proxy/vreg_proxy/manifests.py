@@ -6,7 +6,7 @@ from datetime import timedelta
 from typing import Final
 
 from vreg_proxy.asking import ABSENCE_SECONDS, Asking, origin_of
-from vreg_proxy.cache import Origin, TagEntry
+from vreg_proxy.cache import Hit, Origin, TagEntry
 from vreg_proxy.holdings import ManifestHoldings
 from vreg_proxy.resolution import Candidate, Obstacle
 from vreg_proxy.walk import Found, Given, Nowhere, Refusal, Stopped, walk
@@ -29,6 +29,7 @@ class Served:
     manifest: Manifest
     upstream_id: str
     good_for: float
+    hit: Hit
     is_stale: bool = False
 
 
@@ -38,6 +39,7 @@ class _Held:
 
     manifest: Manifest
     good_for: float
+    hit: Hit
 
 
 _Answer = Given[_Held] | Refusal[_Held]
@@ -69,7 +71,7 @@ class Manifests:
             if isinstance(candidate, Candidate):
                 manifest = await self._holdings.manifest(origin_of(candidate), digest)
                 if manifest is not None:
-                    return Served(manifest, candidate.upstream.id, FOR_EVER)
+                    return Served(manifest, candidate.upstream.id, FOR_EVER, Hit.DISK)
         return None
 
     async def _ask(self, candidate: Candidate, reference: Reference) -> _Answer:
@@ -90,7 +92,7 @@ class Manifests:
             return await self._fetch(candidate, tag, None)
         left = self._validity_left(candidate, known)
         if left > 0:
-            return Given(_Held(copy, left))
+            return Given(_Held(copy, left, Hit.DISK))
         return await self._revalidate(candidate, tag, copy)
 
     async def _copy(self, origin: Origin, known: TagEntry | None) -> Manifest | None:
@@ -112,10 +114,10 @@ class Manifests:
         if isinstance(digest, Verdict):
             return _not_given(digest, copy)
         if digest == copy.digest:
-            return self._keep(candidate, tag, copy)
+            return self._keep(candidate, tag, copy, Hit.REVALIDATED)
         held = await self._holdings.manifest(origin_of(candidate), digest)
         if held is not None:
-            return self._keep(candidate, tag, held)
+            return self._keep(candidate, tag, held, Hit.REVALIDATED)
         return await self._fetch(candidate, tag, copy)
 
     async def _fetch(self, candidate: Candidate, reference: Reference, copy: Manifest | None) -> _Answer:
@@ -127,18 +129,18 @@ class Manifests:
         if isinstance(manifest, Verdict):
             return _not_given(manifest, copy)
         await self._holdings.store_manifest(origin_of(candidate), manifest)
-        return self._keep(candidate, reference, manifest)
+        return self._keep(candidate, reference, manifest, Hit.FILLED)
 
-    def _keep(self, candidate: Candidate, reference: Reference, manifest: Manifest) -> _Answer:
+    def _keep(self, candidate: Candidate, reference: Reference, manifest: Manifest, hit: Hit) -> _Answer:
         if isinstance(reference, Digest):
-            return Given(_Held(manifest, FOR_EVER))
+            return Given(_Held(manifest, FOR_EVER, hit))
         now = self._clock.now()
         self._holdings.point_tag(origin_of(candidate), reference.value, manifest.digest, now)
-        return Given(_Held(manifest, float(candidate.upstream.tag_validity_seconds)))
+        return Given(_Held(manifest, float(candidate.upstream.tag_validity_seconds), hit))
 
 
 def _not_given(verdict: Verdict, copy: Manifest | None) -> _Answer:
-    return Refusal(verdict, _Held(copy, STALE_SECONDS) if copy is not None else None)
+    return Refusal(verdict, _Held(copy, STALE_SECONDS, Hit.STALE) if copy is not None else None)
 
 
 def _served(found: Found[_Held]) -> Served:
@@ -146,4 +148,6 @@ def _served(found: Found[_Held]) -> Served:
     good_for = found.thing.good_for
     if not found.is_first and good_for != FOR_EVER:
         good_for = min(good_for, ABSENCE_SECONDS)
-    return Served(found.thing.manifest, found.candidate.upstream.id, good_for, found.is_stale)
+    return Served(
+        found.thing.manifest, found.candidate.upstream.id, good_for, found.thing.hit, found.is_stale
+    )

@@ -18,12 +18,15 @@ from vreg_proxy.asking import Asking
 from vreg_proxy.blobs import Blobs
 from vreg_proxy.broker import BusBroker
 from vreg_proxy.cache import Cache, open_cache
+from vreg_proxy.cache_requests import CacheRequests
 from vreg_proxy.config_cache import ConfigCache
 from vreg_proxy.credentials import Broker, LeaseDesk
 from vreg_proxy.distribution.authentication import Authenticator
 from vreg_proxy.distribution.endpoints import Endpoints
 from vreg_proxy.distribution.hot_manifests import HotManifests
+from vreg_proxy.distribution.mirrors import MirrorMode, Mirrors
 from vreg_proxy.distribution.permission import Gate
+from vreg_proxy.distribution.replies import Asgi
 from vreg_proxy.distribution.surface import Configuration, Surface
 from vreg_proxy.distribution.token_endpoint import TokenEndpoint
 from vreg_proxy.distribution.tokens import TokenMint
@@ -39,6 +42,8 @@ from vreg_proxy.rate_limit_requests import RateLimitRequests
 from vreg_proxy.rate_limits import RateLimits
 from vreg_proxy.readiness import Freshness, Readiness
 from vreg_proxy.record_files import RecordFiles
+from vreg_proxy.referrers import Referrers
+from vreg_proxy.repositories import Repositories
 from vreg_proxy.settings import ProxySettings
 from vreg_proxy.tags import Tags
 from vreg_proxy.turns import Turns
@@ -98,7 +103,9 @@ async def open_world(settings: ProxySettings, clock: Clock, door: Door) -> Async
         return open_upstream_session(policy, target, private_ca)
 
     async with AsyncExitStack() as stack:
-        cache = await stack.enter_async_context(open_cache(settings.proxy_cache, clock))
+        cache = await stack.enter_async_context(
+            open_cache(settings.proxy_cache, clock, limits=settings.cache_limits)
+        )
         pulls = Pulls(open_session, leases, BusBroker(bus), cache, clock, meter=meter, limits=limits)
         stack.push_async_callback(pulls.upstreams.close)
 
@@ -143,7 +150,10 @@ async def open_world(settings: ProxySettings, clock: Clock, door: Door) -> Async
             return exposition(workers.samples())
 
         await stack.enter_async_context(serving_metrics(settings.proxy_metrics_listen, numbers))
-        surface = make_surface(freshness, pulls, own.signing_key(), settings.external_url, clock)
+        mirrors = Mirrors(settings.proxy_mirror_namespace)
+        surface = make_surface(
+            freshness, pulls, own.signing_key(), settings.external_url, clock, mirrors=mirrors
+        )
         told = meter.samples if settings.proxy_metrics_listen is not None else tuple
         async with asyncio.TaskGroup() as group:
             running = [
@@ -152,6 +162,7 @@ async def open_world(settings: ProxySettings, clock: Clock, door: Door) -> Async
                 group.create_task(follow_leases.run()),
                 group.create_task(freshness.watch()),
                 group.create_task(RateLimitRequests(pulls.rate_limits).run(bus)),
+                group.create_task(CacheRequests(cache).run(bus)),
                 group.create_task(workers.keep_reporting(lambda: readiness.obstacle, told)),
                 group.create_task(_end_with_supervisor()),
             ]
@@ -193,32 +204,45 @@ class Pulls:
         desk = LeaseDesk(leases, broker, clock)
         self.upstreams = Upstreams(open_session, desk, self.rate_limits, clock)
         self.asking = Asking(self.upstreams, self.breaker, clock)
+        hot = HotManifests(clock)
+        cache.on_purge(hot.clear)
+        manifests = Manifests(cache, self.asking, clock)
         self.endpoints = Endpoints(
-            manifests=Manifests(cache, self.asking, clock),
+            manifests=manifests,
             blobs=Blobs(cache, self.asking, turns, measures),
             tags=Tags(self.asking, clock),
+            referrers=Referrers(manifests, cache, self.asking, clock),
+            repositories=Repositories(cache),
             servers=cache,
-            hot=HotManifests(clock),
+            hot=hot,
+            counts=cache.statistics,
             catalogue=catalogue(),
         )
 
 
-def make_surface(
-    configuration: Configuration, pulls: Pulls, signing_key: SigningKey, external_url: str, clock: Clock
-) -> Surface:
+def make_surface(  # noqa: PLR0913 - one argument for each thing it is made of
+    configuration: Configuration,
+    pulls: Pulls,
+    signing_key: SigningKey,
+    external_url: str,
+    clock: Clock,
+    *,
+    mirrors: Mirrors,
+) -> Asgi:
     """Assemble `/v2/`."""
     service = urlsplit(external_url).netloc
     mint = TokenMint(signing_key, service)
     gate = Gate(f"{external_url}/v2/token", service)
-    return Surface(
+    surface = Surface(
         configuration,
         Authenticator(configuration, mint, clock),
         gate,
-        TokenEndpoint(mint, gate, clock),
+        TokenEndpoint(mint, gate, mirrors, clock),
         pulls.endpoints,
         clients=pulls.clients,
         measures=pulls.measures,
     )
+    return MirrorMode(surface, configuration, mirrors)
 
 
 async def _end_with_supervisor() -> None:

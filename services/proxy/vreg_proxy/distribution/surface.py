@@ -12,6 +12,7 @@ from vreg_proxy.distribution.endpoints import STALE, Endpoints, Request, Visit
 from vreg_proxy.distribution.paths import (
     IN_REPOSITORY,
     BlobPath,
+    CatalogPath,
     InRepository,
     MalformedPath,
     ManifestPath,
@@ -72,6 +73,7 @@ ROUTES: Final[Mapping[type[Route | MalformedPath], str]] = {
     BlobPath: "blob",
     TagsPath: "tags",
     ReferrersPath: "referrers",
+    CatalogPath: "catalog",
     Ping: "ping",
     TokenRequest: "token",
     PushPath: "push",
@@ -192,7 +194,7 @@ class Surface:
         finally:
             self._measures.answered(ROUTES[type(route)], scope["method"], status, began, size)
 
-    async def _answer(  # noqa: PLR0911 - a table of refusals, in their order
+    async def _answer(  # noqa: C901, PLR0911 - a table of refusals, in their order
         self, route: Route | MalformedPath, scope: Scope, receive: Receive, send: Send
     ) -> Reply | Problem | None:
         if isinstance(route, MalformedPath):
@@ -216,6 +218,11 @@ class Surface:
                     return ready
             visit = Visit(request, registry, snapshot, self._counting(send), receive)
             return await self._limited(_client_key(client, scope), route, visit)
+        if isinstance(route, CatalogPath) and scope["method"] in _READING:
+            registries = self._gate.browse(client, snapshot)
+            if isinstance(registries, Problem):
+                return registries
+            return await self._endpoints.catalog(registries, request, snapshot)
         return self._elsewhere(route, client, scope, snapshot)
 
     async def _limited(self, client: str, route: InRepository, visit: Visit) -> Reply | Problem | None:
@@ -245,7 +252,7 @@ class Surface:
             case TagsPath():
                 return await self._endpoints.tags(route, visit)
             case ReferrersPath():
-                return self._endpoints.referrers(route)
+                return await self._endpoints.referrers(route, visit)
 
     def _elsewhere(self, route: Route, client: Client, scope: Scope, snapshot: Snapshot) -> Reply | Problem:
         """Answer what is not reading in a repository. Strangers learn nothing but where to sign in."""
@@ -275,6 +282,8 @@ def _request(scope: Scope) -> Request:
             request.range = value
         elif name == b"if-none-match":
             request.if_none_match = value
+        elif name == b"if-range":
+            request.if_range = value
     return request
 
 
