@@ -61,6 +61,17 @@ Seconds = Annotated[timedelta, BeforeValidator(_seconds)]
 """A time in the environment, as a number of seconds."""
 
 
+def days(value: object) -> object:
+    """Read `365d`; raise ValueError. What is no text is passed on."""
+    if not isinstance(value, str):
+        return value
+    match = re.fullmatch(r"(\d{1,5})d", value.strip(), re.ASCII)
+    if match is None:
+        message = "write it in days, as 365d"
+        raise ValueError(message)
+    return timedelta(days=int(match[1]))
+
+
 def _comma_list(value: object) -> object:
     if not isinstance(value, str):
         return value

@@ -17,7 +17,7 @@ async def test_every_route_refuses_whoever_is_no_admin(api: Api) -> None:
         for role in ("editor", "viewer", "auditor", "puller")
     }
     found = await routes(api)
-    assert len(found) == 25
+    assert len(found) == 31
     for method, path in found:
         url = path.replace("{identifier}", "01KAS1G6V5X4T3NQ7R8M2C9B0Z")
         api.client.headers.pop("Authorization", None)

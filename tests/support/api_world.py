@@ -1,8 +1,9 @@
 """An api in this process: its real rooms and a real database, before a fake bus, asked over ASGI."""
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Coroutine, Mapping
 from contextlib import asynccontextmanager
+from datetime import timedelta
 from typing import Any, Self
 
 import httpx
@@ -14,6 +15,7 @@ from vreg_api.store.database import Database
 from vreg_api.store.schema import migrate
 from vreg_api.world import Means, World, make_world
 from vreg_shared.catalogue import Catalogue, catalogue
+from vreg_shared.key_files import Service
 from vreg_shared.operator_grants import OperatorGrants
 from vreg_shared.sealing import SealingKey
 from vreg_shared.secret import Secret
@@ -41,12 +43,18 @@ class Api:
     """A caller of the api, as its first admin."""
 
     def __init__(
-        self, database_url: str, *, grants: OperatorGrants | None = None, of: Catalogue | None = None
+        self,
+        database_url: str,
+        *,
+        grants: OperatorGrants | None = None,
+        of: Catalogue | None = None,
+        audit_retention: timedelta | None = None,
     ) -> None:
         self.clock = ManualClock()
         self.bus = FakeRecordBus()
         self.signing_key = SigningKey.generate()
         self.broker_key = SealingKey.generate()
+        self.writers = {service: SigningKey.generate() for service in Service if service is not Service.API}
         self.database = Database(Secret(database_url))
         self.world: World = make_world(
             Means(
@@ -58,6 +66,8 @@ class Api:
                 clock=self.clock,
                 instance="test",
                 grants=grants or OperatorGrants(),
+                writers={service: key.verifying for service, key in self.writers.items()},
+                audit_retention=audit_retention,
             )
         )
         self.admin_token = ""
@@ -91,22 +101,41 @@ class Api:
     @asynccontextmanager
     async def relaying(self) -> AsyncIterator[None]:
         """Run the relay while the block runs."""
-        async with asyncio.TaskGroup() as group:
-            task = group.create_task(self.world.relay.run())
+        async with _running(self.world.relay.run()):
             yield
-            task.cancel()
+
+    @asynccontextmanager
+    async def archiving(self) -> AsyncIterator[None]:
+        """Run the relay, the archive and what counts refusals while the block runs."""
+        world = self.world
+        async with (
+            _running(world.relay.run()),
+            _running(world.archiver.run()),
+            _running(world.pull_archiver.run()),
+            _running(world.refusals.run()),
+        ):
+            yield
 
 
 @asynccontextmanager
-async def running_api(
+async def _running(work: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
+    async with asyncio.TaskGroup() as group:
+        task = group.create_task(work)
+        yield
+        task.cancel()
+
+
+@asynccontextmanager
+async def running_api(  # noqa: PLR0913 - what an api can be like
     database_url: str,
     *,
     is_migrated: bool = False,
     grants: OperatorGrants | None = None,
     of: Catalogue | None = None,
+    audit_retention: timedelta | None = None,
 ) -> AsyncIterator[Api]:
     """Give a migrated api with its first admin, and close it; `of` is what it knows of providers."""
-    api = Api(database_url, grants=grants, of=of)
+    api = Api(database_url, grants=grants, of=of, audit_retention=audit_retention)
     try:
         if not is_migrated:
             await migrate(api.database)

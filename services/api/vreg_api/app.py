@@ -10,11 +10,14 @@ from starlette.types import ASGIApp
 
 from vreg_api import issuer, readiness
 from vreg_api.access import endpoints as access
+from vreg_api.audit import endpoints as audit
+from vreg_api.audit.refusals import RefusalWatch
 from vreg_api.authentication import Guard
 from vreg_api.identities import endpoints as identities
 from vreg_api.problem_responses import install
 from vreg_api.problems import MEDIA_TYPE, Problem
 from vreg_api.provider_catalogue import endpoints as provider_catalogue
+from vreg_api.pulls import endpoints as pulls
 from vreg_api.strict_json import StrictJson
 from vreg_api.upstreams import endpoints as upstreams
 from vreg_api.virtual_registries import endpoints as virtual_registries
@@ -52,6 +55,8 @@ def create_app(world: World, lifespan: Lifespan | None = None) -> ASGIApp:
         virtual_registries.router(world.virtual_registries),
         access.router(world.access_tokens),
         provider_catalogue.router(world.provider_catalogue),
+        audit.router(world.audit_events),
+        pulls.router(world.pull_log),
     ):
         app.include_router(
             room,
@@ -60,7 +65,7 @@ def create_app(world: World, lifespan: Lifespan | None = None) -> ASGIApp:
             dependencies=[Depends(HTTPBearer(auto_error=False, description="An admin's access token"))],
         )
     _describe_problems(app)
-    return Guard(StrictJson(app), world.authenticator)
+    return RefusalWatch(Guard(StrictJson(app), world.authenticator), world.refusals)
 
 
 def _describe_problems(app: FastAPI) -> None:

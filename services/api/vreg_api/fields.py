@@ -1,6 +1,7 @@
 """The kinds of text that several nouns share, checked where they come in."""
 
 import unicodedata
+from datetime import UTC, datetime
 from typing import Annotated, Any, Final
 
 from pydantic import AfterValidator, Field, StringConstraints
@@ -40,6 +41,15 @@ Identifier = Annotated[
     StringConstraints(pattern=r"^[0-7][0-9A-HJKMNP-TV-Z]{25}$"),
     Field(description="A ULID.", examples=["01KAS1G6V5X4T3NQ7R8M2C9B0Z"]),
 ]
+
+
+def in_utc(time: datetime) -> datetime:
+    """Return a time in UTC, as one without zone is already; raise ValueError."""
+    try:
+        return time.replace(tzinfo=UTC) if time.tzinfo is None else time.astimezone(UTC)
+    except OverflowError as error:
+        message = "is out of range"
+        raise ValueError(message) from error
 
 
 def name_key(name: str) -> str:

@@ -1,10 +1,18 @@
 """Everything the api consists of, put together from a database, a bus, keys and a clock."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import timedelta
 from typing import Protocol
 
 from vreg_api.access.service import AccessTokens
 from vreg_api.access.store import AccessStore, StoredAccess
+from vreg_api.archiver import Archiver, ReadsStreams
+from vreg_api.audit.archive import Archive, ArchivedOutbox
+from vreg_api.audit.refusals import Refusals
+from vreg_api.audit.service import AuditEvents
+from vreg_api.audit.store import AuditStore
+from vreg_api.audit.verification import Verification
 from vreg_api.authentication import Authenticator
 from vreg_api.identities.credentials import Sealer
 from vreg_api.identities.service import Identities
@@ -12,11 +20,12 @@ from vreg_api.identities.store import IdentityStore
 from vreg_api.issuer import Issuer
 from vreg_api.ledger import Ledger
 from vreg_api.provider_catalogue.service import ProviderCatalogue
+from vreg_api.pulls.service import PullLog
+from vreg_api.pulls.store import PullStore
 from vreg_api.readiness import HasConnection
 from vreg_api.records import Records
 from vreg_api.relay import RecordBus, Relay
 from vreg_api.store.database import Database
-from vreg_api.store.outbox import Outbox
 from vreg_api.upstreams.rate_limits import Gathers, RateLimits
 from vreg_api.upstreams.service import Upstreams
 from vreg_api.upstreams.store import UpstreamStore
@@ -24,12 +33,14 @@ from vreg_api.virtual_registries.service import VirtualRegistries
 from vreg_api.virtual_registries.store import VirtualRegistryStore
 from vreg_shared.catalogue import Catalogue
 from vreg_shared.clock import Clock
+from vreg_shared.key_files import Service
+from vreg_shared.messages import audit, pulls
 from vreg_shared.operator_grants import OperatorGrants
 from vreg_shared.sealing import SealingPublicKey
-from vreg_shared.signing import SigningKey
+from vreg_shared.signing import SigningKey, VerifyingKey
 
 
-class ApiBus(RecordBus, HasConnection, Gathers, Protocol):
+class ApiBus(RecordBus, HasConnection, Gathers, ReadsStreams, Protocol):
     """The bus, as the api needs it."""
 
 
@@ -46,6 +57,10 @@ class Means:
     instance: str
     grants: OperatorGrants = field(default_factory=OperatorGrants)
     issuer: Issuer | None = None
+    writers: Mapping[Service, VerifyingKey] = field(default_factory=dict)
+    """Whose audit events are believed, besides the api's own."""
+    audit_retention: timedelta | None = None
+    pulls_retention: timedelta = timedelta(days=7)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,7 +76,12 @@ class World:
     access_tokens: AccessTokens
     provider_catalogue: ProviderCatalogue
     authenticator: Authenticator
+    audit_events: AuditEvents
+    pull_log: PullLog
     relay: Relay
+    archiver: Archiver
+    pull_archiver: Archiver
+    refusals: Refusals
     issuer: Issuer | None
 
 
@@ -71,7 +91,13 @@ def make_world(means: Means) -> World:
     ledger = Ledger(means.signing_key, means.instance, clock)
     identities, upstreams = IdentityStore(), UpstreamStore()
     registries, access = VirtualRegistryStore(), AccessStore()
-    relay = Relay(means.bus, Outbox(database), Records(database), means.signing_key)
+    keys = {**means.writers, Service.API: means.signing_key.verifying}
+    audit_store, pull_log = AuditStore(), PullLog(database, PullStore(), clock, means.pulls_retention)
+    archive = Archive(
+        database=database, store=audit_store, keys=keys, signing_key=means.signing_key, clock=clock
+    )
+    outbox = ArchivedOutbox(database, archive)
+    relay = Relay(means.bus, outbox, Records(database), means.signing_key)
     database.on_commit(relay.wake)
     return World(
         database=database,
@@ -109,6 +135,19 @@ def make_world(means: Means) -> World:
         ),
         provider_catalogue=ProviderCatalogue(catalogue, means.grants),
         authenticator=Authenticator(StoredAccess(database, access), clock),
+        audit_events=AuditEvents(
+            database=database,
+            store=audit_store,
+            archive=archive,
+            verification=Verification(database=database, store=audit_store, keys=keys),
+            ledger=ledger,
+            clock=clock,
+            retention=means.audit_retention,
+        ),
+        pull_log=pull_log,
         relay=relay,
+        archiver=Archiver(means.bus, audit.STREAM, archive),
+        pull_archiver=Archiver(means.bus, pulls.STREAM, pull_log),
+        refusals=Refusals(database, ledger, clock),
         issuer=means.issuer,
     )

@@ -3,7 +3,7 @@
 import asyncio
 import secrets
 import ssl
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from types import TracebackType
 from typing import Final, Self
 
@@ -21,11 +21,12 @@ from vreg_shared.bus.errors import (
 )
 from vreg_shared.bus.follow import Entry, follow_once
 from vreg_shared.bus.gather import gather_once
+from vreg_shared.bus.read import Bookmark, OnStored, Stored, read_once
 from vreg_shared.bus.respond import ERROR_HEADER, respond_once
 from vreg_shared.bus.session import Address, Session
 from vreg_shared.bus.tasks import owned_tasks
 from vreg_shared.secret import Secret
-from vreg_shared.topology import Bucket, Stream, stored
+from vreg_shared.topology import Bucket, Stream, stored, stream_called
 
 _PUBLISH_SECONDS: Final = 5.0
 _HANDLER_SECONDS: Final = 30.0
@@ -232,6 +233,33 @@ class Bus:
             except BusUnavailableError as error:
                 delay = next(waits)
                 _log.info("bus follower interrupted", bucket=bucket, filter=key_filter, reason=str(error))
+            await _pause(session, delay)
+
+    async def read(
+        self, stream: str, bookmark: Callable[[], Awaitable[Bookmark | None]], on_stored: OnStored
+    ) -> None:
+        """Hand over all that a stream holds after a bookmark, in order, for ever.
+
+        `bookmark` is asked at first and after every interruption. Where the bookmark is not to be found
+        (the stream was made anew, or let go of it) everything comes again. Raises BusPermissionError, and
+        what `on_stored` raises.
+        """
+        declared, waits = stream_called(stream), delays(1.0, 30.0)
+
+        async def counted(messages: Sequence[Stored]) -> None:
+            nonlocal waits
+            waits = delays(1.0, 30.0)
+            await on_stored(messages)
+
+        while True:
+            session, delay = await self._current(), 1.0
+            try:
+                await read_once(session, declared, await bookmark(), counted)
+            except jetstream.MissingStreamError as error:
+                _log.debug("bus reader waits", stream=stream, reason=str(error))
+            except BusUnavailableError as error:
+                delay = next(waits)
+                _log.info("bus reader interrupted", stream=stream, reason=str(error))
             await _pause(session, delay)
 
     async def _current(self) -> Session:

@@ -75,7 +75,9 @@ class AccessTokens:
                 await self._require_admin_besides(tx, before)
             if not await self.store.update(tx, after, old_version=before.version):
                 raise problems.version_mismatch(NOUN)
-            change = Change("changed", NOUN, key_of(after.id), after.name, after.version, changed)
+            change = Change(
+                "changed", NOUN, key_of(after.id), after.name, after.version, changed, before, after
+            )
             await self.ledger.record(tx, actor, change, after.record())
         return after
 
@@ -86,7 +88,7 @@ class AccessTokens:
             precondition.require(token.version, NOUN)
             await self._require_admin_besides(tx, token)
             await self.store.delete(tx, identifier)
-            change = Change("deleted", NOUN, key_of(identifier), token.name, token.version + 1)
+            change = Change("deleted", NOUN, key_of(identifier), token.name, token.version + 1, before=token)
             await self.ledger.record(tx, actor, change, None)
 
     async def _create(
@@ -108,7 +110,7 @@ class AccessTokens:
         )
         await self._require_sound(tx, token, {"registry_ids", "expires_at"})
         await self.store.insert(tx, token)
-        change = Change("created", NOUN, key_of(token.id), token.name, 1)
+        change = Change("created", NOUN, key_of(token.id), token.name, 1, after=token)
         await self.ledger.record(tx, actor, change, token.record())
         return token, text
 

@@ -88,7 +88,7 @@ class Identities:
                 for field in fields(Identity)
                 if field.name not in _UNTOLD and getattr(after, field.name) != getattr(before, field.name)
             )
-            change = Change("changed", NOUN, key_of(after.id), after.name, after.version, told)
+            change = Change("changed", NOUN, key_of(after.id), after.name, after.version, told, before, after)
             await self._record(tx, actor, after, change)
         return after
 
@@ -101,7 +101,9 @@ class Identities:
             if users:
                 raise problems.in_use(NOUN, "deleted", _named(users))
             await self.store.delete(tx, identifier)
-            change = Change("deleted", NOUN, key_of(identifier), identity.name, identity.version + 1)
+            change = Change(
+                "deleted", NOUN, key_of(identifier), identity.name, identity.version + 1, before=identity
+            )
             await self.ledger.record(tx, actor, change, None)
 
     async def _make(
@@ -127,9 +129,8 @@ class Identities:
         async with self.database.write() as tx:
             await self._require_free_name(tx, identity)
             await self.store.insert(tx, identity)
-            await self._record(
-                tx, actor, identity, Change("created", NOUN, key_of(identity.id), identity.name, 1)
-            )
+            change = Change("created", NOUN, key_of(identity.id), identity.name, 1, after=identity)
+            await self._record(tx, actor, identity, change)
         return identity
 
     def _after(self, before: Identity, wish: IdentityChange) -> Identity:

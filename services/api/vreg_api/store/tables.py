@@ -156,3 +156,87 @@ OUTBOX: Final = sa.Table(
     sa.Column("event", sa.Text, nullable=False),
 )
 """Changes the bus has not heard of: the key of the record, and the signed audit event."""
+
+
+def _number() -> sa.types.TypeEngine[int]:
+    return sa.BigInteger().with_variant(sa.Integer, "sqlite")
+
+
+AUDIT_EVENTS: Final = sa.Table(
+    "audit_events",
+    METADATA,
+    sa.Column("sequence", _number(), primary_key=True, autoincrement=False),
+    sa.Column("event_id", sa.String(26), nullable=False, unique=True),
+    sa.Column("time", UtcDateTime, nullable=False, index=True),
+    sa.Column("archived_at", UtcDateTime, nullable=False),
+    sa.Column("type", sa.Text, nullable=False, index=True),
+    sa.Column("writer", sa.Text, nullable=False),
+    sa.Column("source", sa.Text, nullable=False),
+    sa.Column("source_sequence", sa.BigInteger, nullable=True),
+    sa.Column("actor", sa.Text, nullable=True),
+    sa.Column("outcome", sa.Text, nullable=True),
+    sa.Column("event", sa.Text, nullable=False),
+    sa.Column("previous_hash", sa.String(64), nullable=False),
+    sa.Column("hash", sa.String(64), nullable=False),
+    sa.Index("ix_audit_events_source", "source", "source_sequence"),
+)
+"""The archive: every event as its writer published it, chained. Columns beside it are for finding alone."""
+
+AUDIT_CONCERNED: Final = sa.Table(
+    "audit_concerned",
+    METADATA,
+    sa.Column("key", sa.Text, primary_key=True),
+    sa.Column("sequence", _number(), sa.ForeignKey(AUDIT_EVENTS.c.sequence), primary_key=True, index=True),
+)
+"""Which things an event is about, by their keys (`upstream.<id>`); who did it is `actor.<id>`."""
+
+AUDIT_CHAIN: Final = sa.Table(
+    "audit_chain",
+    METADATA,
+    sa.Column("id", sa.Integer, primary_key=True, autoincrement=False),
+    sa.Column("sequence", sa.BigInteger, nullable=False),
+    sa.Column("hash", sa.String(64), nullable=False),
+    sa.Column("signature", sa.Text, nullable=False),
+    sa.Column("anchor", sa.Text, nullable=True),
+)
+"""One row: the last link, signed by the api, and the signed event that tells what was pruned."""
+
+AUDIT_REJECTED: Final = sa.Table(
+    "audit_rejected",
+    METADATA,
+    sa.Column("sha256", sa.String(64), primary_key=True),
+    sa.Column("received_at", UtcDateTime, nullable=False),
+    sa.Column("subject", sa.Text, nullable=False),
+    sa.Column("reason", sa.Text, nullable=False),
+    sa.Column("payload", sa.Text, nullable=False),
+)
+"""What came as an event and is none, or not its writer's: kept for whoever looks into it, never chained."""
+
+STREAM_BOOKMARKS: Final = sa.Table(
+    "stream_bookmarks",
+    METADATA,
+    sa.Column("stream", sa.Text, primary_key=True),
+    sa.Column("sequence", sa.BigInteger, nullable=False),
+    sa.Column("sha256", sa.String(64), nullable=False),
+)
+"""How far a stream was read, changed with what was read of it."""
+
+PULLS: Final = sa.Table(
+    "pulls",
+    METADATA,
+    sa.Column("id", _number(), sa.Identity(), primary_key=True),
+    sa.Column("time", UtcDateTime, nullable=False, index=True),
+    sa.Column("batch", sa.Text, nullable=False, index=True),
+    sa.Column("proxy", sa.Text, nullable=False),
+    sa.Column("access_id", sa.Text, nullable=True, index=True),
+    sa.Column("registry_id", sa.Text, nullable=False, index=True),
+    sa.Column("upstream_id", sa.Text, nullable=True, index=True),
+    sa.Column("repository", sa.Text, nullable=False, index=True),
+    sa.Column("reference", sa.Text, nullable=False),
+    sa.Column("digest", sa.Text, nullable=True),
+    sa.Column("what", sa.Text, nullable=False),
+    sa.Column("hit", sa.Text, nullable=False),
+    sa.Column("bytes", sa.BigInteger, nullable=False),
+    sa.Column("count", sa.BigInteger, nullable=False),
+)
+"""The access log: what was pulled, by whom, from where. Short-lived, and no part of the audit."""

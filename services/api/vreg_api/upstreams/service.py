@@ -49,7 +49,7 @@ class Upstreams:
         async with self.database.write() as tx:
             await self._require_sound(tx, upstream)
             await self.store.insert(tx, upstream)
-            await self._record(tx, actor, "created", upstream)
+            await self._record(tx, actor, "created", (None, upstream))
         return upstream
 
     async def read(self, identifier: str) -> Upstream:
@@ -79,7 +79,7 @@ class Upstreams:
             after = replace(after, cache_epoch=epoch, version=before.version + 1, updated_at=self.clock.now())
             await self._require_sound(tx, after)
             await self._update(tx, before, after)
-            await self._record(tx, actor, "changed", after, changed)
+            await self._record(tx, actor, "changed", (before, after), changed)
         return after
 
     async def purge(self, identifier: str, actor: Actor) -> Upstream:
@@ -93,7 +93,7 @@ class Upstreams:
                 updated_at=self.clock.now(),
             )
             await self._update(tx, before, after)
-            await self._record(tx, actor, "purged", after, ("cache_epoch",))
+            await self._record(tx, actor, "purged", (before, after), ("cache_epoch",))
         return after
 
     async def delete(self, identifier: str, precondition: Precondition, actor: Actor) -> None:
@@ -109,7 +109,9 @@ class Upstreams:
                 )
                 raise problems.in_use(NOUN, "deleted", named)
             await self.store.delete(tx, identifier)
-            change = Change("deleted", NOUN, key_of(identifier), upstream.name, upstream.version + 1)
+            change = Change(
+                "deleted", NOUN, key_of(identifier), upstream.name, upstream.version + 1, before=upstream
+            )
             await self.ledger.record(tx, actor, change, None)
 
     async def _require(self, tx: Transaction, identifier: str, *, lock: bool = False) -> Upstream:
@@ -133,7 +135,13 @@ class Upstreams:
             raise problems.version_mismatch(NOUN)
 
     async def _record(
-        self, tx: Transaction, actor: Actor, action: Action, upstream: Upstream, fields: tuple[str, ...] = ()
+        self,
+        tx: Transaction,
+        actor: Actor,
+        action: Action,
+        states: tuple[Upstream | None, Upstream],
+        fields: tuple[str, ...] = (),
     ) -> None:
-        change = Change(action, NOUN, key_of(upstream.id), upstream.name, upstream.version, fields)
-        await self.ledger.record(tx, actor, change, upstream.record())
+        before, after = states
+        change = Change(action, NOUN, key_of(after.id), after.name, after.version, fields, before, after)
+        await self.ledger.record(tx, actor, change, after.record())

@@ -50,7 +50,7 @@ class VirtualRegistries:
         async with self.database.write() as tx:
             await self._require_sound(tx, registry)
             await self.store.insert(tx, registry)
-            change = Change("created", NOUN, key_of(registry.id), registry.slug, 1)
+            change = Change("created", NOUN, key_of(registry.id), registry.slug, 1, after=registry)
             await self.ledger.record(tx, actor, change, registry.record())
         return registry
 
@@ -82,7 +82,9 @@ class VirtualRegistries:
             await self._require_sound(tx, after)
             if not await self.store.update(tx, after, old_version=before.version):
                 raise problems.version_mismatch(NOUN)
-            change = Change("changed", NOUN, key_of(after.id), after.slug, after.version, changed)
+            change = Change(
+                "changed", NOUN, key_of(after.id), after.slug, after.version, changed, before, after
+            )
             await self.ledger.record(tx, actor, change, after.record())
         return after
 
@@ -98,7 +100,9 @@ class VirtualRegistries:
                 )
                 raise problems.in_use(NOUN, "deleted", named)
             await self.store.delete(tx, identifier)
-            change = Change("deleted", NOUN, key_of(identifier), registry.slug, registry.version + 1)
+            change = Change(
+                "deleted", NOUN, key_of(identifier), registry.slug, registry.version + 1, before=registry
+            )
             await self.ledger.record(tx, actor, change, None)
 
     async def _require(self, tx: Transaction, identifier: str, *, lock: bool = False) -> VirtualRegistry:
