@@ -99,6 +99,13 @@ class Bus:
         if self._session is not None and self.connected:
             await jetstream.create_stream(self._session, declared.configuration())
 
+    async def stream_birth(self, stream: str) -> str:
+        """Return when a stream was made, as its server tells it; for `topology.CREATOR` alone.
+
+        Raises BusUnavailableError or BusPermissionError.
+        """
+        return await jetstream.stream_birth(await self._current(), stored(stream).stream)
+
     async def put(self, bucket: str, key: str, value: bytes, *, deadline: float = _PUBLISH_SECONDS) -> None:
         """Store a value on disk; raise BusUnavailableError, BusPermissionError or BusRefusedError."""
         await self.publish(

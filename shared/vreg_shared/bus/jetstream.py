@@ -86,6 +86,11 @@ async def create_stream(session: Session, configuration: Mapping[str, Any]) -> N
             await _ask(session, f"STREAM.UPDATE.{name}", payload)
 
 
+async def stream_birth(session: Session, name: str) -> str:
+    """Return when a stream was made; another birth is another stream, whatever its name."""
+    return str((await _ask(session, f"STREAM.INFO.{name}", b""))["created"])
+
+
 @dataclass(frozen=True, slots=True)
 class Consumer:
     """An ephemeral feed of one bucket: latest of every key first, then each change."""

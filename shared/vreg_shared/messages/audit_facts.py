@@ -34,8 +34,8 @@ class Facts(BaseModel):
     about: ClassVar[str]
 
     def told(self) -> dict[str, Any]:
-        """Return JSON values."""
-        return self.model_dump(mode="json")
+        """Return JSON values: what was given, and nothing that was not."""
+        return self.model_dump(mode="json", exclude_unset=True)
 
 
 class Journalled(Facts):
@@ -102,7 +102,7 @@ class ExchangeRefused(Journalled):
     kind: ClassVar[str] = "exchange.refused"
     about: ClassVar[str] = "identity id, or upstream id where it has none"
 
-    outcome: Literal["refused"] = "refused"
+    outcome: Literal["refused"]
     reason: str
     detail: str
     remedy: str
@@ -216,7 +216,7 @@ class AccessRefused(Facts):
     writer: ClassVar[Service] = Service.API
     about: ClassVar[str] = "id of the access token it named, proved or not, or nobody"
 
-    outcome: Literal["refused"] = "refused"
+    outcome: Literal["refused"]
     reason: str = Field(
         description="unauthenticated, invalid_token, forbidden, too_many_failures, or too many to tell apart."
     )

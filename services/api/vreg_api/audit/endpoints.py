@@ -124,7 +124,9 @@ async def _server_sent(events: AuditEvents, wanted: Filter, after: int | None) -
     yield ": vreg\n\n"
     try:
         async for link in events.tail(wanted, after):
-            yield ":\n\n" if link is None else f"id: {link.sequence}\nevent: audit\ndata: {exported(link)}\n\n"
+            yield (
+                ":\n\n" if link is None else f"id: {link.sequence}\nevent: audit\ndata: {exported(link)}\n\n"
+            )
     except DatabaseUnavailableError:
         return  # the client comes again with the last id it had
 

@@ -139,6 +139,7 @@ def _kind(scope: Scope, status: int) -> _Kind:
 def _facts(kind: _Kind, method: str, path: str, now: datetime) -> AccessRefused:
     reason, access_id, client = kind
     return AccessRefused(
+        outcome="refused",
         reason=reason,
         access_id=None if access_id == NOBODY else access_id,
         client=client,
