@@ -2,7 +2,6 @@
 
 import asyncio
 import shutil
-from collections.abc import AsyncIterator
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -30,7 +29,7 @@ def writer(api: Api, instance: str = "broker-1") -> AuditWriter:
     return AuditWriter(api.writers[Service.TOKEN_BROKER], api.clock, instance)
 
 
-async def events(api: Api, **query: Any) -> list[dict[str, Any]]:
+async def events(api: Api, **query: str) -> list[dict[str, Any]]:
     answer = await api.client.get("/api/v1/audit-events", params={"order": "oldest", **query})
     assert answer.status_code == 200, answer.text
     items: list[dict[str, Any]] = answer.json()["items"]
@@ -52,7 +51,7 @@ async def archived(api: Api, count: int) -> None:
 
 
 @pytest.fixture
-async def ten(any_api: Api) -> AsyncIterator[Api]:
+async def ten(any_api: Api) -> Api:
     """An api that has archived ten events of a broker, and one of its own."""
     await any_api.bus.come_up()
     broker = writer(any_api)
@@ -60,7 +59,7 @@ async def ten(any_api: Api) -> AsyncIterator[Api]:
         await archived(any_api, 1)
         await publish(any_api, *(broker.event(outcome="issued", identity_id=f"idn{n}") for n in range(10)))
         await archived(any_api, 11)
-    yield any_api
+    return any_api
 
 
 async def altered(api: Api, *statements: sa.Executable) -> None:

@@ -126,7 +126,7 @@ async def _running(work: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
 
 
 @asynccontextmanager
-async def running_api(  # noqa: PLR0913 - what an api can be like
+async def running_api(
     database_url: str,
     *,
     is_migrated: bool = False,

@@ -1,7 +1,6 @@
 """Events as a token-broker or a proxy would publish them, with the numbers and hashes of a journal."""
 
 import hashlib
-from typing import Any
 
 from tests.support.clock import ManualClock
 from vreg_shared.key_files import Service
@@ -19,7 +18,7 @@ class AuditWriter:
         self._instance = instance
         self._previous = "0" * 64
 
-    def event(self, kind: str = "exchange.outcome", subject: str = "idn1", **facts: Any) -> AuditEvent:
+    def event(self, kind: str = "exchange.outcome", subject: str = "idn1", **facts: object) -> AuditEvent:
         place = {"sequence": len(self.lines) + 1, "previous": self._previous}
         made = audit_event(
             writer=Service.TOKEN_BROKER,

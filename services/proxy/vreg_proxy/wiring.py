@@ -3,6 +3,7 @@
 import asyncio
 import multiprocessing
 import os
+import platform
 import signal
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -13,6 +14,7 @@ from urllib.parse import urlsplit
 import aiohttp
 import structlog
 
+from vreg_proxy.access_log import AccessLog
 from vreg_proxy.app import App, World
 from vreg_proxy.asking import Asking
 from vreg_proxy.blobs import Blobs
@@ -164,6 +166,7 @@ async def open_world(settings: ProxySettings, clock: Clock, door: Door) -> Async
                 group.create_task(RateLimitRequests(pulls.rate_limits).run(bus)),
                 group.create_task(CacheRequests(cache).run(bus)),
                 group.create_task(workers.keep_reporting(lambda: readiness.obstacle, told)),
+                group.create_task(pulls.log.run(bus)),
                 group.create_task(_end_with_supervisor()),
             ]
             _log.info("worker_serving", url=settings.external_url, restored_records=restored)
@@ -201,6 +204,7 @@ class Pulls:
         turns = Turns(limits.upstream_fills, lambda: measures.hit("upstream_fills"))
         self.breaker = CountedBreaker(clock, measures)
         self.rate_limits = RateLimits(clock)
+        self.log = AccessLog(f"{platform.node() or 'proxy'}/{os.getpid()}", clock)
         desk = LeaseDesk(leases, broker, clock)
         self.upstreams = Upstreams(open_session, desk, self.rate_limits, clock)
         self.asking = Asking(self.upstreams, self.breaker, clock)
@@ -217,6 +221,7 @@ class Pulls:
             hot=hot,
             counts=cache.statistics,
             catalogue=catalogue(),
+            log=self.log,
         )
 
 

@@ -13,7 +13,6 @@ SUBJECT: Final = "vreg.access.proxy.pulls"
 MAX_PULLS: Final = 500
 """Of one batch, so that it fits a message however long its names are."""
 What = Literal["manifest", "blob"]
-Hit = Literal["memory", "looked_up", "stale", "cache", "upstream"]
 _Text = Annotated[str, Field(max_length=600, pattern=r"^[^\x00]*$")]
 _Number = Annotated[int, Field(ge=0, lt=2**63)]
 
@@ -31,10 +30,9 @@ class Pull(BaseModel):
     reference: _Text = Field(description="The tag or digest that was asked for.")
     digest: _Text | None = None
     what: What
-    hit: Hit = Field(
-        description="memory: nobody was asked, nothing read; looked_up: a manifest from disk or upstream; "
-        "stale: a manifest past its validity, its upstream being away; cache: a blob that was whole on disk; "
-        "upstream: a blob read while it arrived."
+    hit: _Text = Field(
+        description="Where the answer came from: memory, disk, joined (a download under way), filled (from "
+        "the upstream, and kept), revalidated, stale, or passed (from the upstream, and not kept)."
     )
     bytes: _Number
     count: Annotated[int, Field(ge=1, lt=2**63)] = 1

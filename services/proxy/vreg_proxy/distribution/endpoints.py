@@ -5,6 +5,7 @@ from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from typing import Final, Protocol
 
+from vreg_proxy.access_log import NotesPulls, Pulled
 from vreg_proxy.cache import Hit
 from vreg_proxy.config_cache import Snapshot
 from vreg_proxy.distribution.hot_manifests import HotManifests
@@ -94,6 +95,7 @@ class Request:
     range: bytes | None = None
     if_none_match: bytes | None = None
     if_range: bytes | None = None
+    access_id: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,6 +124,7 @@ class Endpoints:
         hot: HotManifests,
         counts: CountsAnswers,
         catalogue: Catalogue,
+        log: NotesPulls,
     ) -> None:
         self._manifests = manifests
         self._blobs = blobs
@@ -132,6 +135,7 @@ class Endpoints:
         self._hot = hot
         self._counts = counts
         self._catalogue = catalogue
+        self._log = log
 
     def from_memory(
         self, path: ManifestPath, request: Request, registry: RegistryRecord, snapshot: Snapshot
@@ -141,9 +145,8 @@ class Endpoints:
         if hot is None:
             return None
         reply, etag, upstream_id = hot
-        return self._counted(
-            _unless_matched(reply, etag, request), request, registry, upstream_id, Hit.MEMORY
-        )
+        pulled = _pulled(path, registry, request, etag, (upstream_id, Hit.MEMORY))
+        return self._counted(_unless_matched(reply, etag, request), request, pulled)
 
     async def manifest(self, path: ManifestPath, visit: Visit) -> Reply | Problem:
         """Find the manifest, and keep it ready while it is good."""
@@ -159,7 +162,8 @@ class Endpoints:
             key, routing, reply, etag, upstream_id=upstream_id, seconds=min(found.good_for, HOT_SECONDS)
         )
         answer = _unless_matched(reply, etag, visit.request)
-        return self._counted(answer, visit.request, visit.registry, upstream_id, found.hit)
+        pulled = _pulled(path, visit.registry, visit.request, etag, (upstream_id, found.hit))
+        return self._counted(answer, visit.request, pulled)
 
     async def blob(self, path: BlobPath, visit: Visit) -> Reply | Problem | None:
         """Answer, or stream the blob and return None; raise VregError when its body ends in the middle."""
@@ -180,7 +184,9 @@ class Endpoints:
                 return problem_of(Stopped(found.candidate.upstream.id, verdict), OciError.BLOB_UNKNOWN)
             if isinstance(sent, Problem):
                 return sent
-            self._counts.served(visit.registry.id, found.candidate.upstream.id, found.thing.hit, sent)
+            source = (found.candidate.upstream.id, found.thing.hit)
+            self._counts.served(visit.registry.id, *source, sent)
+            self._log.pulled(_pulled(path, visit.registry, visit.request, _etag(path.digest), source), sent)
             return None
 
     async def tags(self, path: TagsPath, visit: Visit) -> Reply | Problem:
@@ -240,14 +246,34 @@ class Endpoints:
             return sorted(found, key=lambda each: _upstream_id(each) != last)
         return found
 
-    def _counted(
-        self, reply: Reply, request: Request, registry: RegistryRecord, upstream_id: str, hit: Hit
-    ) -> Reply:
-        self._counts.served(registry.id, upstream_id, hit, 0 if request.is_head else len(reply.body))
+    def _counted(self, reply: Reply, request: Request, pulled: Pulled) -> Reply:
+        size = 0 if request.is_head else len(reply.body)
+        self._counts.served(pulled.registry_id, pulled.upstream_id, pulled.hit, size)
+        if not request.is_head:
+            self._log.pulled(pulled, size)
         return reply
 
     def _remember(self, place: Place, visit: Visit, upstream_id: str) -> None:
         self._servers.remember_server(visit.registry.id, place.repository.value, upstream_id)
+
+
+def _pulled(
+    path: ManifestPath | BlobPath,
+    registry: RegistryRecord,
+    request: Request,
+    etag: bytes,
+    source: tuple[str, Hit],
+) -> Pulled:
+    reference = path.reference if isinstance(path, ManifestPath) else path.digest
+    return Pulled(
+        request.access_id,
+        registry.id,
+        path.place.repository.value,
+        str(reference),
+        etag[1:-1].decode("ascii"),
+        "manifest" if isinstance(path, ManifestPath) else "blob",
+        *source,
+    )
 
 
 def _upstream_id(candidate: Candidate | Obstacle) -> str:

@@ -208,6 +208,7 @@ class Surface:
             return Problem(OciError.UNAVAILABLE, "configuration_too_old", retry_after=5.0)
         snapshot = self._configuration.snapshot()
         client = self._authenticator.client(request.authorization)
+        request.access_id = client.access.id if isinstance(client, Known) else None
         if isinstance(route, IN_REPOSITORY) and scope["method"] in _READING:
             registry = self._gate.admit(client, route.place, snapshot)
             if isinstance(registry, Problem):
