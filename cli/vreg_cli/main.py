@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from vreg_cli.commands import identity, issuer
+from vreg_cli.commands import audit, identity, issuer
 from vreg_cli.commands.trust import trust
 from vreg_cli.console import HomeOption, one_line, say
 from vreg_cli.environment import Addresses
@@ -111,5 +111,6 @@ def setup(
 
 
 app.command()(trust)
+app.add_typer(audit.app, name="audit")
 app.add_typer(identity.app, name="identity")
 app.add_typer(issuer.app, name="issuer")

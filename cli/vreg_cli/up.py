@@ -56,7 +56,7 @@ def up(wishes: Wishes, report: Report) -> None:
         check_ports(_wanted(wishes.addresses))
         if ensure_keys(home):
             report(f"First start: made keys in {home.keys}; back them up, they open what is stored.")
-        nats.write_configuration(home, wishes.addresses.nats.port)
+        nats.write_configuration(home, wishes.addresses.nats.port, pid_file=home.nats_pid)
         _prepare_database(wishes, home, report)
         asyncio.run(_supervise(wishes, home, report))
 

@@ -139,7 +139,7 @@ async def server(tmp_path: Path) -> AsyncIterator[NatsServer]:
 
 @asynccontextmanager
 async def signed_in(server: NatsServer, service: Service | None) -> AsyncIterator[tuple[Client, set[str]]]:
-    """Give a plain client of that service, or of an outside consumer, and what it was refused, in lower case."""
+    """Give a plain client of that service or of an outside consumer, and what was refused, in lower case."""
     refused: set[str] = set()
 
     async def on_error(error: Exception) -> None:
