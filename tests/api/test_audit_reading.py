@@ -41,6 +41,7 @@ async def test_events_are_found_by_type_writer_actor_thing_outcome_and_time(any_
     async with any_api.archiving():
         wish = {"name": "prod", "kind": "oci", "host": "harbor.example.com"}
         upstream = await any_api.create("upstreams", wish)
+        await told(any_api, 2)
         any_api.clock.advance(3600)
         later = any_api.clock.now().isoformat()
         made = [
@@ -164,7 +165,9 @@ async def test_every_refusal_counts_and_a_flood_of_them_is_few_events(any_api: A
     puller = (await any_api.create("access_tokens", {"name": "ci", "role": "puller"}))["token"]
     await any_api.bus.come_up()
     async with any_api.archiving():
-        for _ in range(20):
+        await any_api.call("GET", "/upstreams", headers={"Authorization": "Bearer nonsense"})
+        await told(any_api, 1, type="vreg.access.refused")
+        for _ in range(19):
             await any_api.call("GET", "/upstreams", headers={"Authorization": "Bearer nonsense"})
         await any_api.call("GET", "/upstreams", headers={"Authorization": f"Bearer {puller}"})
         await any_api.call("GET", "/upstreams", headers={"Authorization": ""})
