@@ -41,8 +41,9 @@ format: install ## Format the code and mend what can be mended.
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-docs: install ## Write docs/providers from the providers' declarations and guides.
+docs: install ## Write docs/providers, docs/asyncapi.yaml and the kinds of events in docs/audit.md.
 	@$(BIN)/python docs/generate.py
+	@$(BIN)/python docs/audit_pages.py
 
 endurance: install tools ## Pull through twenty ends of every cloud's tokens, with two brokers; takes minutes.
 	@exec $(BIN)/python -m tests.endurance

@@ -115,3 +115,7 @@ def write() -> None:
     """Write both files."""
     ASYNCAPI.write_text(asyncapi(), encoding="utf-8")
     PAGE.write_text(page(PAGE.read_text(encoding="utf-8")), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    write()

@@ -1,10 +1,8 @@
-"""Writes `docs/providers/` and what can be written of the audit; `make docs` runs it."""
+"""Writes `docs/providers/` from the providers' declarations and guides; `make docs` runs it."""
 
 import sys
 from pathlib import Path
 from typing import Final
-
-import audit_pages
 
 from vreg_shared.catalogue import Catalogue, catalogue
 from vreg_shared.provider_page import page
@@ -35,5 +33,4 @@ def write(folder: Path) -> None:
 
 
 if __name__ == "__main__":
-    audit_pages.write()
     write(Path(sys.argv[1]) if len(sys.argv) > 1 else FOLDER)

@@ -1,7 +1,9 @@
 """The archive: each event once, in a chain that names whatever is altered, lost or moved."""
 
 import asyncio
+import itertools
 import shutil
+from collections.abc import Sequence
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -12,9 +14,13 @@ import sqlalchemy as sa
 from tests.support.api_world import ASSUME_ROLE, Api, running_api
 from tests.support.audit_writer import AuditWriter
 from tests.support.wait import eventually
+from vreg_api.archiver import Archiver
+from vreg_api.audit.archive import Archive
+from vreg_api.store.database import DatabaseUnavailableError
 from vreg_api.store.tables import AUDIT_CHAIN, AUDIT_CONCERNED, AUDIT_EVENTS, AUDIT_REJECTED
-from vreg_shared.bus import Stored
+from vreg_shared.bus import Bookmark, Stored
 from vreg_shared.key_files import Service
+from vreg_shared.messages import audit
 from vreg_shared.messages.audit import AuditEvent
 from vreg_shared.messages.audit_chain import Verified, flaws, imported
 from vreg_shared.signing import SigningKey
@@ -270,3 +276,43 @@ async def test_changes_are_told_field_by_field_and_secrets_only_as_changed(any_a
         "is_secret": True,
     }
     assert "canary" not in (await any_api.call("GET", "/audit-events/export")).text
+
+
+async def test_a_database_that_is_away_is_waited_for_and_then_caught_up_with(
+    api: Api, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("vreg_api.archiver.delays", lambda *_: itertools.repeat(0.001))
+    archive, failures = Flaky(api.world.audit_events.archive), 3
+    archive.failures = failures
+    await api.bus.come_up()
+    broker = writer(api)
+    await publish(api, *(broker.event(outcome="issued") for _ in range(5)))
+    running = asyncio.create_task(Archiver(api.bus, audit.STREAM, archive).run())
+    await archived(api, 5)
+    running.cancel()
+    assert archive.failures == 0
+    assert (await chain(api))["is_intact"]
+
+
+class Flaky:
+    """An archive whose database is away for some calls."""
+
+    def __init__(self, archive: Archive) -> None:
+        self.failures = 0
+        self._archive = archive
+
+    async def bookmark(self) -> Bookmark | None:
+        self._fail()
+        return await self._archive.bookmark()
+
+    async def add(self, messages: Sequence[Stored]) -> None:
+        self._fail()
+        await self._archive.add(messages)
+
+    async def set_aside(self, message: Stored, reason: str) -> None:
+        await self._archive.set_aside(message, reason)
+
+    def _fail(self) -> None:
+        if self.failures:
+            self.failures -= 1
+            raise DatabaseUnavailableError("away, says the test")

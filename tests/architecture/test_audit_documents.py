@@ -1,29 +1,19 @@
 """What is written of the audit is what is emitted."""
 
-import json
-import runpy
 from pathlib import Path
-from typing import Any
 
+from docs import audit_pages
 from tests.support.api_world import ASSUME_ROLE, Api, running_api
+from tests.support.audit_document import DOCS, deviations, document
 from tests.support.wait import eventually
 from vreg_shared.messages.audit import AuditEvent
-from vreg_shared.messages.audit_facts import CATALOGUE, KINDS
-
-DOCS = Path(__file__).parents[2] / "docs"
-PAGES = runpy.run_path(str(DOCS / "audit_pages.py"))
+from vreg_shared.messages.audit_facts import CATALOGUE
 
 
 def test_the_documents_are_as_make_docs_writes_them() -> None:
-    assert (DOCS / "asyncapi.yaml").read_text() == PAGES["asyncapi"](), "run `make docs`"
+    assert (DOCS / "asyncapi.yaml").read_text() == audit_pages.asyncapi(), "run `make docs`"
     page = (DOCS / "audit.md").read_text()
-    assert page == PAGES["page"](page), "run `make docs`"
-
-
-def document() -> dict[str, Any]:
-    text = (DOCS / "asyncapi.yaml").read_text()
-    parsed: dict[str, Any] = json.loads(text.partition("\n")[2])
-    return parsed
+    assert page == audit_pages.page(page), "run `make docs`"
 
 
 def test_the_document_names_every_kind_where_its_writer_publishes_it() -> None:
@@ -31,27 +21,6 @@ def test_the_document_names_every_kind_where_its_writer_publishes_it() -> None:
     assert addresses == {f"vreg.audit.{kind.writer.value}.{kind.kind}" for kind in CATALOGUE}
     for operation in document()["operations"].values():
         assert operation["channel"]["$ref"].removeprefix("#/channels/") in document()["channels"]
-
-
-def deviations(event: AuditEvent) -> list[str]:
-    """Return how an event differs from what the document says of its kind."""
-    kind = KINDS.get(event.type.removeprefix("vreg."))
-    if kind is None:
-        return [f"{event.type} is not in the document"]
-    payload = document()["components"]["messages"][kind.__name__]["payload"]
-    data = payload["properties"]["data"]
-    found = [
-        f"{event.type}: {name} is not in the document"
-        for name in event.data
-        if name not in data["properties"]
-    ]
-    found += [
-        f"{event.type}: {name} is missing" for name in data.get("required", ()) if name not in event.data
-    ]
-    if event.writer is not kind.writer:
-        found.append(f"{event.type} came from {event.writer}")
-    kind.model_validate(event.data)
-    return found
 
 
 async def test_what_the_api_emits_is_as_documented(tmp_path: Path) -> None:

@@ -12,7 +12,9 @@ from typing import Any
 import pytest
 
 from tests.e2e.scene import Scene
+from tests.support.audit_document import deviations
 from tests.support.wait import eventually
+from vreg_shared.messages.audit import AuditEvent
 
 pytestmark = [
     pytest.mark.e2e,
@@ -84,6 +86,7 @@ async def test_every_exchange_is_archived_once_through_kills_of_broker_bus_and_a
     report = (await stage.stack.call("GET", "/audit-chain?whole=true")).json()
     assert (report["flaws"], report["gaps"], report["rejected"]) == ([], [], 0)
     assert report["is_intact"]
+    assert [flaw for each in events for flaw in deviations(AuditEvent.model_validate(each))] == []
 
 
 def _exchange(event: dict[str, Any]) -> str:

@@ -85,7 +85,7 @@ class AuditPublisher:
         self._bus = bus
         self._cursor = cursor
         self._position = cursor.load()
-        self._stream = cursor.load_stream()
+        self._stream = self._birth = cursor.load_stream()
         self._is_new = asyncio.Event()
 
     async def run(self) -> None:
@@ -96,10 +96,9 @@ class AuditPublisher:
 
     async def reconnected(self) -> None:
         """See whether the stream is the one we published to, and begin again if it is not."""
-        birth = await self._bus.stream_birth(STREAM)
-        if birth != self._stream:
-            _log.info("audit_published_again", stream_made=birth)
-            self._stream = birth
+        self._birth = await self._bus.stream_birth(STREAM)
+        if self._birth != self._stream:
+            _log.info("audit_published_again", stream_made=self._birth)
             self._is_new.set()
 
     async def _wait_news(self) -> None:
@@ -115,7 +114,7 @@ class AuditPublisher:
         """Publish what is there, a batch at most; return how much that was. Waits while the bus is down."""
         if self._is_new.is_set():
             self._is_new.clear()
-            self._position = Position(0, 0)
+            self._position, self._stream = Position(0, 0), self._birth
         lines = await self._ledger.read(self._position, BATCH)
         for position, line in lines:
             await self._publish(line)
