@@ -1,4 +1,4 @@
-"""Reading a stream of a live server: everything, in order, from a bookmark, through crashes and lost stores."""
+"""Reading a stream of a live server: everything, in order, from a bookmark, through crash and lost store."""
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence

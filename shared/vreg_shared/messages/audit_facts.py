@@ -129,30 +129,6 @@ class LeaseWithdrawn(Journalled):
     identity_name: str
 
 
-class _LeaseAtProxy(Facts):
-    writer: ClassVar[Service] = Service.PROXY
-    about: ClassVar[str] = "lease scope"
-
-    model_config = ConfigDict(frozen=True, extra="allow")
-
-    generation: str | None = None
-    hosts: Hosts = ()
-
-
-class LeaseAdopted(_LeaseAtProxy):
-    """A proxy goes on with a newer lease."""
-
-    kind: ClassVar[str] = "lease.adopted"
-
-
-class LeaseRejected(_LeaseAtProxy):
-    """A proxy did not believe a lease, or an upstream rejected it."""
-
-    kind: ClassVar[str] = "lease.rejected"
-
-    reason: str = Field(default="", description="A stable code.")
-
-
 class Who(BaseModel):
     """Whoever made a change."""
 
@@ -247,8 +223,6 @@ CATALOGUE: Final[tuple[type[Facts], ...]] = (
     ExchangeLateOutcome,
     ExchangeRefused,
     LeaseWithdrawn,
-    LeaseAdopted,
-    LeaseRejected,
     ConfigCreated,
     ConfigChanged,
     ConfigDeleted,

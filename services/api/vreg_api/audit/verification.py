@@ -3,6 +3,7 @@
 What was verified once is gone on from, so that looking often costs little; `whole` begins again.
 """
 
+import asyncio
 from dataclasses import dataclass, field, replace
 from itertools import islice
 from typing import Final
@@ -13,7 +14,7 @@ from vreg_api.audit.store import AuditStore, Head
 from vreg_api.store.database import Database
 from vreg_shared.key_files import Service
 from vreg_shared.messages.audit import AuditEventRejectedError, parse, verify
-from vreg_shared.messages.audit_chain import START, Keys, Verified, flaws
+from vreg_shared.messages.audit_chain import START, ChainLink, Keys, Verified, flaws
 from vreg_shared.messages.audit_facts import AuditPruned
 
 BATCH: Final = 500
@@ -28,9 +29,15 @@ class Verification:
     store: AuditStore
     keys: Keys
     sound: Verified = field(default_factory=Verified)
+    turn: asyncio.Lock = field(default_factory=asyncio.Lock)
+    """One at a time: it is a processor's work."""
 
     async def report(self, *, whole: bool) -> AuditChainView:
         """Return what is wrong; raise DatabaseUnavailableError. Only a sound chain is remembered."""
+        async with self.turn:
+            return await self._report(whole=whole)
+
+    async def _report(self, *, whole: bool) -> AuditChainView:
         async with self.database.read() as tx:
             head = await self.store.head(tx)
             length, rejected = await self.store.counts(tx)
@@ -64,8 +71,11 @@ class Verification:
             links = [link for link in links if link.sequence <= head.sequence]
             if not links:
                 break
-            found += islice(flaws(links, self.keys, at), MAX_FLAWS)
+            found += await asyncio.to_thread(self._flaws, links, at)
         return found
+
+    def _flaws(self, links: list[ChainLink], at: Verified) -> list[str]:
+        return list(islice(flaws(links, self.keys, at), MAX_FLAWS))
 
     def _beginning(self, head: Head) -> tuple[list[str], Verified]:
         """Return where the chain begins: at its first event, or after what the signed anchor says is gone."""
