@@ -2,7 +2,7 @@ from typing import Any
 
 import pytest
 
-from tests.support.api_world import Api
+from tests.support.api_world import ROOT, Api
 from vreg_shared.messages.access import access_id_of
 from vreg_shared.secret import Secret
 
@@ -15,8 +15,8 @@ async def test_a_token_is_shown_once_and_proves_itself(any_api: Api) -> None:
     assert (await any_api.call("GET", path)).json() == created
     everything = (await any_api.call("GET", "/access_tokens")).text
     assert token.reveal() not in everything
-    record = (await any_api.world.access_tokens.read(created["id"])).record()
-    assert record.proves(token)
+    record = (await any_api.world.access_tokens.read(created["id"], ROOT)).record()
+    assert record.proves(token, any_api.clock.now())
     assert record.secret_sha256 not in everything
 
 
@@ -43,7 +43,7 @@ async def test_a_token_is_changed_and_revoked(any_api: Api) -> None:
 async def test_a_token_limited_to_no_registry_is_not_one_for_all(any_api: Api) -> None:
     created = await any_api.create("access_tokens", {"name": "x", "role": "puller", "registry_ids": []})
     assert created["registry_ids"] == []
-    assert (await any_api.world.access_tokens.read(created["id"])).record().registry_ids == ()
+    assert (await any_api.world.access_tokens.read(created["id"], ROOT)).record().registry_ids == ()
 
 
 @pytest.mark.parametrize(

@@ -1,33 +1,23 @@
 import pytest
+from fastapi.routing import iter_route_contexts
 
 from tests.support.api_world import Api
+from vreg_api.app import make_rooms
 
-ROOMS = ["/identities", "/upstreams", "/virtual_registries", "/access_tokens"]
-NOBODY = "vreg_01KAS1G6V5X4T3NQ7R8M2C9B0Z_" + "A" * 43
-
-
-async def routes(api: Api) -> list[tuple[str, str]]:
-    paths: dict[str, dict[str, object]] = (await api.call("GET", "/openapi.json")).json()["paths"]
-    return [(method.upper(), path) for path, operations in paths.items() for method in operations]
+NOTHING = "01KAS1G6V5X4T3NQ7R8M2C9B0Z"
+NOBODY = f"vreg_{NOTHING}_" + "A" * 43
 
 
-async def test_every_route_refuses_whoever_is_no_admin(api: Api) -> None:
-    tokens = {
-        role: (await api.create("access_tokens", {"name": role, "role": role}))["token"]
-        for role in ("editor", "viewer", "auditor", "puller")
-    }
-    found = await routes(api)
-    assert len(found) == 25
-    for method, path in found:
-        url = path.replace("{identifier}", "01KAS1G6V5X4T3NQ7R8M2C9B0Z")
-        api.client.headers.pop("Authorization", None)
-        anonymous = await api.client.request(method, url)
+async def test_every_route_refuses_whoever_shows_nothing(api: Api) -> None:
+    api.client.headers.pop("Authorization")
+    routes = [(each.path or "", each.methods) for each in iter_route_contexts(make_rooms(api.world).routes)]
+    guarded = [(method, path) for path, methods in routes for method in methods or () if "/api/" in path]
+    assert len(guarded) >= 28
+    for method, path in guarded:
+        anonymous = await api.client.request(method, path.replace("{identifier}", NOTHING))
         assert anonymous.status_code == 401, (method, path)
         assert anonymous.headers["WWW-Authenticate"] == 'Bearer realm="vreg"'
         assert anonymous.headers["Content-Type"] == "application/problem+json"
-        for role, token in tokens.items():
-            refused = await api.client.request(method, url, headers={"Authorization": f"Bearer {token}"})
-            assert refused.status_code == 403, (method, path, role)
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from tests.support.api_world import ASSUME_ROLE, ECR_HOST, PASSWORD, Api
+from tests.support.api_world import ASSUME_ROLE, ECR_HOST, PASSWORD, ROOT, Api
 from vreg_shared.messages.upstream import UpstreamRecord
 
 HUB = {"name": "hub", "kind": "oci", "host": "registry-1.docker.io"}
@@ -66,7 +66,7 @@ async def test_an_upstream_is_created_read_listed_changed_and_deleted(any_api: A
 
 async def test_the_record_says_all_that_brokers_and_proxies_need(api: Api) -> None:
     created = await ecr(api)
-    found = await api.world.upstreams.read(created["id"])
+    found = await api.world.upstreams.read(created["id"], ROOT)
     expected = {name: created[name] for name in UpstreamRecord.model_fields}
     assert found.record().model_dump(mode="json") == expected
 

@@ -2,7 +2,7 @@ from typing import Any
 
 import pytest
 
-from tests.support.api_world import Api
+from tests.support.api_world import ROOT, Api
 from vreg_shared.messages.registry import RegistryRecord
 
 
@@ -61,7 +61,7 @@ async def test_the_record_says_all_that_proxies_need(api: Api) -> None:
     (first,) = await upstreams(api, 1)
     body = {"slug": "team", "memberships": [{"upstream_id": first, "allow": ["a/*"]}]}
     created = await api.create("virtual_registries", body)
-    found = await api.world.virtual_registries.read(created["id"])
+    found = await api.world.virtual_registries.read(created["id"], ROOT)
     expected = {name: created[name] for name in RegistryRecord.model_fields}
     assert found.record().model_dump(mode="json") == expected
 

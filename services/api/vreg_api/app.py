@@ -11,6 +11,7 @@ from starlette.types import ASGIApp
 from vreg_api import issuer, readiness
 from vreg_api.access import endpoints as access
 from vreg_api.authentication import Guard
+from vreg_api.authorization import require_route_permitted
 from vreg_api.identities import endpoints as identities
 from vreg_api.problem_responses import install
 from vreg_api.problems import MEDIA_TYPE, Problem
@@ -32,6 +33,12 @@ Lifespan = Callable[[FastAPI], AbstractAsyncContextManager[None]]
 
 def create_app(world: World, lifespan: Lifespan | None = None) -> ASGIApp:
     """Return the application for a world; `lifespan` runs what belongs to it."""
+    app = make_rooms(world, lifespan)
+    return Guard(StrictJson(app), world.authenticator, world.failed_attempts)
+
+
+def make_rooms(world: World, lifespan: Lifespan | None = None) -> FastAPI:
+    """Return the rooms alone, without who guards them."""
     app = FastAPI(
         title="vreg",
         summary="Configuration of a container virtual registry",
@@ -57,10 +64,13 @@ def create_app(world: World, lifespan: Lifespan | None = None) -> ASGIApp:
             room,
             prefix=PREFIX,
             responses=_PROBLEMS,
-            dependencies=[Depends(HTTPBearer(auto_error=False, description="An admin's access token"))],
+            dependencies=[
+                Depends(HTTPBearer(auto_error=False, description="An access token")),
+                Depends(require_route_permitted),
+            ],
         )
     _describe_problems(app)
-    return Guard(StrictJson(app), world.authenticator)
+    return app
 
 
 def _describe_problems(app: FastAPI) -> None:

@@ -64,6 +64,7 @@ async def running(world: World, bus: Bus) -> AsyncIterator[None]:
             tasks = [
                 group.create_task(_or_end_process("bus", bus.run())),
                 group.create_task(_or_end_process("relay", world.relay.run())),
+                group.create_task(_or_end_process("last_uses", world.last_uses.run())),
             ]
             try:
                 yield

@@ -3,9 +3,10 @@
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from vreg_api.access.last_uses import LastUses
 from vreg_api.access.service import AccessTokens
 from vreg_api.access.store import AccessStore, StoredAccess
-from vreg_api.authentication import Authenticator
+from vreg_api.authentication import AccessTokenAuthenticator, Authenticates, FailedAttempts
 from vreg_api.identities.credentials import Sealer
 from vreg_api.identities.service import Identities
 from vreg_api.identities.store import IdentityStore
@@ -24,6 +25,7 @@ from vreg_api.virtual_registries.service import VirtualRegistries
 from vreg_api.virtual_registries.store import VirtualRegistryStore
 from vreg_shared.catalogue import Catalogue
 from vreg_shared.clock import Clock
+from vreg_shared.failure_limit import FailureLimit
 from vreg_shared.operator_grants import OperatorGrants
 from vreg_shared.sealing import SealingPublicKey
 from vreg_shared.signing import SigningKey
@@ -60,7 +62,9 @@ class World:
     virtual_registries: VirtualRegistries
     access_tokens: AccessTokens
     provider_catalogue: ProviderCatalogue
-    authenticator: Authenticator
+    last_uses: LastUses
+    authenticator: Authenticates
+    failed_attempts: FailedAttempts
     relay: Relay
     issuer: Issuer | None
 
@@ -71,6 +75,7 @@ def make_world(means: Means) -> World:
     ledger = Ledger(means.signing_key, means.instance, clock)
     identities, upstreams = IdentityStore(), UpstreamStore()
     registries, access = VirtualRegistryStore(), AccessStore()
+    last_uses = LastUses(database=database, store=access, clock=clock)
     relay = Relay(means.bus, Outbox(database), Records(database), means.signing_key)
     database.on_commit(relay.wake)
     return World(
@@ -84,6 +89,7 @@ def make_world(means: Means) -> World:
             clock=clock,
             store=identities,
             upstreams=upstreams,
+            registries=registries,
             grants=means.grants,
         ),
         upstreams=Upstreams(
@@ -108,7 +114,9 @@ def make_world(means: Means) -> World:
             database=database, ledger=ledger, clock=clock, store=access, registries=registries
         ),
         provider_catalogue=ProviderCatalogue(catalogue, means.grants),
-        authenticator=Authenticator(StoredAccess(database, access), clock),
+        last_uses=last_uses,
+        authenticator=AccessTokenAuthenticator(StoredAccess(database, access), last_uses, clock),
+        failed_attempts=FailedAttempts(FailureLimit(), clock),
         relay=relay,
         issuer=means.issuer,
     )

@@ -116,9 +116,15 @@ ACCESS_TOKENS: Final = sa.Table(
     sa.Column("role", sa.Text, nullable=False),
     sa.Column("is_limited", sa.Boolean, nullable=False),
     sa.Column("expires_at", UtcDateTime, nullable=True),
+    sa.Column("previous_sha256", sa.String(64), nullable=True),
+    sa.Column("previous_until", UtcDateTime, nullable=True),
+    sa.Column("last_used_at", UtcDateTime, nullable=True),
     *_kept(),
 )
-"""`is_limited` says that the token is good only for the registries in `access_registries`."""
+"""`is_limited` says that the token is good only for the registries in `access_registries`.
+
+`last_used_at` is no part of a version: it is written without anybody's having changed the token.
+"""
 
 ACCESS_REGISTRIES: Final = sa.Table(
     "access_registries",

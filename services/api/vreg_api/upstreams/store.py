@@ -9,9 +9,10 @@ import sqlalchemy as sa
 
 from vreg_api.fields import name_key
 from vreg_api.paging import PageRequest
+from vreg_api.permissions import Limits
 from vreg_api.store import rows
 from vreg_api.store.database import Transaction
-from vreg_api.store.tables import UPSTREAMS
+from vreg_api.store.tables import MEMBERSHIPS, UPSTREAMS
 from vreg_shared.messages.upstream import StalePolicy, UpstreamRecord
 
 
@@ -49,9 +50,9 @@ class UpstreamStore:
         row = await rows.find(tx, UPSTREAMS, identifier, lock=lock)
         return _upstream(row) if row is not None else None
 
-    async def page(self, tx: Transaction, asked: PageRequest) -> Sequence[Upstream]:
-        """Return a page, and one more if there is one."""
-        return [_upstream(row) for row in await rows.page(tx, UPSTREAMS, asked)]
+    async def page(self, tx: Transaction, asked: PageRequest, limits: Limits) -> Sequence[Upstream]:
+        """Return a page of those that a registry within `limits` has, and one more if there is one."""
+        return [_upstream(row) for row in await rows.page(tx, UPSTREAMS, asked, _within(limits))]
 
     async def using_identity(self, tx: Transaction, identity_id: str) -> Sequence[Upstream]:
         """Return the upstreams that use an identity."""
@@ -60,10 +61,15 @@ class UpstreamStore:
         )
         return [_upstream(row) for row in (await tx.execute(statement)).mappings()]
 
-    async def missing(self, tx: Transaction, identifiers: Sequence[str]) -> set[str]:
-        """Return those of `identifiers` that are no upstreams, and keep the others from being deleted."""
+    async def missing(self, tx: Transaction, identifiers: Sequence[str], limits: Limits) -> set[str]:
+        """Return those of `identifiers` that are no upstreams, and keep the others from being deleted.
+
+        An upstream that no registry within `limits` has is as good as none.
+        """
         statement = (
-            sa.select(UPSTREAMS.c.id).where(UPSTREAMS.c.id.in_(identifiers)).with_for_update(read=True)
+            sa.select(UPSTREAMS.c.id)
+            .where(UPSTREAMS.c.id.in_(identifiers), _within(limits))
+            .with_for_update(read=True)
         )
         return set(identifiers) - set((await tx.execute(statement)).scalars())
 
@@ -91,6 +97,15 @@ class UpstreamStore:
     async def ids(self, tx: Transaction) -> list[str]:
         """Return every id."""
         return await rows.ids(tx, UPSTREAMS)
+
+
+def _within(limits: Limits) -> sa.ColumnElement[bool]:
+    """Whether a registry within `limits` has the upstream."""
+    if limits is None:
+        return sa.true()
+    return UPSTREAMS.c.id.in_(
+        sa.select(MEMBERSHIPS.c.upstream_id).where(MEMBERSHIPS.c.registry_id.in_(limits))
+    )
 
 
 def _upstream(row: rows.Row) -> Upstream:
