@@ -1,8 +1,10 @@
+import httpx
 import pytest
 from fastapi.routing import iter_route_contexts
 
 from tests.support.api_world import Api
 from vreg_api.app import make_rooms
+from vreg_shared.failure_limit import FREE
 
 NOTHING = "01KAS1G6V5X4T3NQ7R8M2C9B0Z"
 NOBODY = f"vreg_{NOTHING}_" + "A" * 43
@@ -91,3 +93,44 @@ async def test_whether_the_process_lives_is_nobodys_secret(api: Api) -> None:
     ready = await api.client.get("/readyz")
     assert ready.status_code == 200
     assert ready.json()["bus"] == "disconnected"
+
+
+async def attempt(api: Api, token: str) -> httpx.Response:
+    return await api.client.get("/api/v1/access_tokens/self", headers={"Authorization": f"Bearer {token}"})
+
+
+async def test_whoever_guesses_on_is_told_to_wait_longer_each_time(api: Api) -> None:
+    assert {(await attempt(api, NOBODY)).status_code for _ in range(FREE)} == {401}
+    waits = []
+    for _ in range(4):
+        refused = await attempt(api, NOBODY)
+        assert (refused.status_code, refused.json()["code"]) == (429, "too_many_failures")
+        waits.append(int(refused.headers["Retry-After"]))
+        api.clock.advance(waits[-1])
+        assert (await attempt(api, NOBODY)).status_code == 401
+    assert waits == [1, 2, 4, 8]
+
+
+async def test_nobody_is_locked_out_by_what_others_try_from_his_address_or_with_his_id(api: Api) -> None:
+    identifier = api.admin_token.split("_")[1]
+    wrong = f"vreg_{identifier}_" + "A" * 43
+    for _ in range(FREE * 3):
+        await attempt(api, wrong)
+    assert (await attempt(api, wrong)).status_code == 429
+    assert (await attempt(api, api.admin_token)).status_code == 200
+
+
+async def test_waiting_tells_nothing_of_whether_an_id_is_known(api: Api) -> None:
+    wrong = [f"vreg_{identifier}_" + "A" * 43 for identifier in (api.admin_token.split("_")[1], NOTHING)]
+    for _ in range(FREE):
+        await attempt(api, "vreg_misspelt")
+    answers = [await attempt(api, token) for token in wrong]
+    assert [each.status_code for each in answers] == [429, 429]
+    assert answers[0].content == answers[1].content
+    assert answers[0].headers == answers[1].headers
+
+
+async def test_one_who_showed_nothing_guessed_nothing(api: Api) -> None:
+    api.client.headers.pop("Authorization")
+    answers = [await api.client.get("/api/v1/identities") for _ in range(FREE * 2)]
+    assert {each.status_code for each in answers} == {401}
