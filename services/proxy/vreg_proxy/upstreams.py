@@ -14,6 +14,7 @@ from vreg_shared.egress import EgressRefusedError, InvalidAuthorityError
 from vreg_shared.errors import VregError
 from vreg_shared.lease import LeaseNeed
 from vreg_shared.messages.upstream import UpstreamRecord
+from vreg_shared.private_ca import InvalidPrivateCaError, fingerprints
 from vreg_shared.provider import Answer, RegistryKind, Verdict
 from vreg_shared.registry_client import Credentials, FixedCredentials, RegistryClient, Target
 
@@ -88,8 +89,9 @@ class Upstreams:
     def _make(self, upstream: UpstreamRecord, kind: RegistryKind, connection: tuple[object, ...]) -> _Open:
         target = Target(upstream.id, kind, upstream.host, upstream.token_realm)
         try:
+            credentials = self._credentials(upstream, kind)
             session = self._open_session(target, upstream.private_ca)
-        except InvalidAuthorityError as error:
+        except (InvalidPrivateCaError, InvalidAuthorityError) as error:
             raise UpstreamUnusableError(
                 Verdict(Answer.UNAVAILABLE, "private_ca_unreadable", detail=str(error))
             ) from error
@@ -99,14 +101,15 @@ class Upstreams:
             ) from error
         self._all.add(session)
         listener = self._rate_limits.listener(upstream.id)
-        client = RegistryClient(target, session, self._credentials(upstream, kind), self._clock, listener)
+        client = RegistryClient(target, session, credentials, self._clock, listener)
         return _Open(connection, client, session)
 
     def _credentials(self, upstream: UpstreamRecord, kind: RegistryKind) -> Credentials:
         if upstream.identity_id is None:
             return FixedCredentials()
         scope = kind.lease_scope(upstream.identity_id, upstream.host)
-        need = LeaseNeed(upstream.host, kind.lease_repositories(upstream.repository_prefix))
+        prefix = kind.lease_repositories(upstream.repository_prefix)
+        need = LeaseNeed(upstream.host, prefix, fingerprints(upstream.private_ca))
         return LeasedCredentials(self._desk, upstream.id, scope, need)
 
     async def _close_if_done(self, lent: _Open) -> None:

@@ -29,6 +29,7 @@ from vreg_shared.catalogue import Catalogue
 from vreg_shared.clock import Clock
 from vreg_shared.messages.identity import key_of
 from vreg_shared.operator_grants import OperatorGrants
+from vreg_shared.private_ca import fingerprints
 
 NOUN: Final = "identity"
 _UNTOLD: Final = frozenset({"version", "updated_at"})
@@ -190,6 +191,7 @@ class Identities:
             upstream
             for upstream in await self.upstreams.using_identity(tx, identity.id)
             if not usable_for.permits(upstream.host, upstream.repository_prefix)
+            or not usable_for.permits_private_ca(fingerprints(upstream.private_ca))
             or identity.method not in self.catalogue.kind(upstream.kind).methods
         ]
         if unfit:
