@@ -1,3 +1,7 @@
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -5,6 +9,7 @@ import httpx
 import pytest
 
 from tests.support.api_world import ROOT, Api
+from vreg_api.store.database import DatabaseUnavailableError
 from vreg_shared.messages.access import access_id_of
 from vreg_shared.secret import Secret
 
@@ -56,6 +61,12 @@ async def test_a_token_limited_to_no_registry_is_not_one_for_all(any_api: Api) -
         ({"name": ""}, "name"),
         ({"name": "a" * 256}, "name"),
         ({"name": "a\u202eb"}, "name"),
+        ({"name": "a\u200bb"}, "name"),
+        ({"name": "a\u2060b"}, "name"),
+        ({"name": "a\ufeffb"}, "name"),
+        ({"name": "a\U000e0041b"}, "name"),
+        ({"name": "a\u0085b"}, "name"),
+        ({"name": "\u2028"}, "name"),
         ({"name": "a\nb"}, "name"),
         ({"name": 7}, "name"),
         ({"registry_ids": ["01KAS1G6V5X4T3NQ7R8M2C9B0Z"]}, "registry_ids"),
@@ -260,3 +271,31 @@ async def test_an_admin_with_limits_is_nobody_who_could_let_the_others_in_again(
     deleted = await any_api.call("DELETE", f"/access_tokens/{admin['id']}")
     limited = await any_api.change("access_tokens", admin, {"registry_ids": [registry["id"]]})
     assert [each.json()["code"] for each in (deleted, limited)] == ["last_admin", "last_admin"]
+
+
+async def test_what_was_noted_of_uses_is_written_when_the_api_ends(api: Api) -> None:
+    async with asyncio.TaskGroup() as group:
+        running = group.create_task(api.world.last_uses.run())
+        assert await works(api, api.admin_token)
+        running.cancel()
+    (admin,) = (await api.call("GET", "/access_tokens")).json()["items"]
+    assert admin["last_used_at"] == "2026-11-23T12:00:00Z"
+
+
+class Down:
+    """A database that does not answer."""
+
+    @asynccontextmanager
+    async def write(self, *, is_news: bool = True) -> AsyncIterator[None]:
+        del is_news
+        raise DatabaseUnavailableError("it is down")
+        yield
+
+
+async def test_a_use_that_cannot_be_written_now_is_written_later(api: Api) -> None:
+    assert await works(api, api.admin_token)
+    meanwhile: Any = Down()
+    await replace(api.world.last_uses, database=meanwhile).write()
+    await api.world.last_uses.write()
+    (admin,) = (await api.call("GET", "/access_tokens")).json()["items"]
+    assert admin["last_used_at"] == "2026-11-23T12:00:00Z"

@@ -1,5 +1,8 @@
+import re
+
 import httpx
 import pytest
+import sqlalchemy as sa
 from fastapi.routing import iter_route_contexts
 
 from tests.support.api_world import Api
@@ -134,3 +137,26 @@ async def test_one_who_showed_nothing_guessed_nothing(api: Api) -> None:
     api.client.headers.pop("Authorization")
     answers = [await api.client.get("/api/v1/identities") for _ in range(FREE * 2)]
     assert {each.status_code for each in answers} == {401}
+
+
+async def test_an_unknown_id_is_looked_for_as_long_as_a_known_one(any_api: Api) -> None:
+    registry = await any_api.create("virtual_registries", {"slug": "team"})
+    limited = await any_api.create(
+        "access_tokens", {"name": "x", "role": "puller", "registry_ids": [registry["id"]]}
+    )
+    statements: list[str] = []
+
+    def count(_connection: object, _cursor: object, statement: str, *_: object) -> None:
+        statements.extend(re.findall(r"FROM (\w+)", statement)[:1])
+
+    sa.event.listen(sa.Engine, "before_cursor_execute", count)
+    try:
+        asked = []
+        for identifier in (any_api.admin_token.split("_")[1], limited["id"], NOTHING):
+            statements.clear()
+            assert (await attempt(any_api, f"vreg_{identifier}_" + "A" * 43)).status_code == 401
+            asked.append(list(statements))
+    finally:
+        sa.event.remove(sa.Engine, "before_cursor_execute", count)
+    assert asked[0] == asked[1] == asked[2]
+    assert asked[0] == ["access_tokens", "access_registries"]
