@@ -11,7 +11,7 @@ from starlette.types import ASGIApp
 from vreg_api import issuer, readiness
 from vreg_api.access import endpoints as access
 from vreg_api.authentication import Guard
-from vreg_api.authorization import require_route_permitted
+from vreg_api.authorization import ROUTES, require_route_permitted
 from vreg_api.identities import endpoints as identities
 from vreg_api.problem_responses import install
 from vreg_api.problems import MEDIA_TYPE, Problem
@@ -69,12 +69,12 @@ def make_rooms(world: World, lifespan: Lifespan | None = None) -> FastAPI:
                 Depends(require_route_permitted),
             ],
         )
-    _describe_problems(app)
+    _describe(app)
     return app
 
 
-def _describe_problems(app: FastAPI) -> None:
-    """Put the problem's schema where the answers refer to, instead of FastAPI's own errors."""
+def _describe(app: FastAPI) -> None:
+    """Say what each operation needs, and put problems where the answers refer to FastAPI's own errors."""
     make = app.openapi
 
     def openapi() -> dict[str, Any]:
@@ -85,9 +85,12 @@ def _describe_problems(app: FastAPI) -> None:
         components["Problem"] = problem
         for name in ("HTTPValidationError", "ValidationError"):
             components.pop(name, None)
-        for path in schema["paths"].values():
-            for operation in path.values():
+        for path, operations in schema["paths"].items():
+            for method, operation in operations.items():
                 operation["responses"].pop("422", None)
+                permission = ROUTES.get((method.upper(), path.removeprefix(PREFIX)))
+                if permission is not None:
+                    operation["x-vreg-permission"] = " ".join(permission)
         return schema
 
     app.openapi = openapi  # type: ignore[method-assign]  # the documented way to extend it
