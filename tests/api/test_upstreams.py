@@ -52,7 +52,13 @@ async def refused(api: Api, body: dict[str, Any], field: str) -> str:
 
 
 async def test_an_upstream_is_created_read_listed_changed_and_deleted(any_api: Api) -> None:
-    created = await ecr(any_api, repository_prefix="/team-a/", tag_validity_seconds=0, stale_policy="always")
+    created = await ecr(
+        any_api,
+        repository_prefix="/team-a/",
+        tag_validity_seconds=0,
+        stale_for=["auth", "network"],
+        max_stale_seconds=60,
+    )
     assert created["repository_prefix"] == "team-a"
     path = f"/upstreams/{created['id']}"
     assert (await any_api.call("GET", path)).json() == created

@@ -256,10 +256,10 @@ def accepting(password: str) -> Callable[[Seen], Reply | None]:
     return override
 
 
-async def private_upstream(world: ProxyWorld, password: str) -> Lease:
+async def private_upstream(world: ProxyWorld, password: str, **fields: object) -> Lease:
     registry = holding()
     registry.override = accepting(password)
-    server = await world.upstream("a", registry, identity_id="identity")
+    server = await world.upstream("a", registry, identity_id="identity", **fields)
     world.registry("main", "a")
     return replace(FIRST, scope=f"identity/{server.authority}", hosts=(server.authority,))
 
@@ -290,7 +290,7 @@ async def test_without_any_credential_a_pull_says_so_and_is_never_anonymous(worl
 
 
 async def test_what_is_cached_is_served_when_no_credential_is_to_be_had(world: ProxyWorld) -> None:
-    lease = await private_upstream(world, "first")
+    lease = await private_upstream(world, "first", stale_for=("auth",))
     world.put_lease(replace(lease, not_after=world.clock.now() + timedelta(seconds=1000)))
     token = world.access()
     assert (await world.get(BY_TAG, token)).status == (await world.get(BLOB, token)).status == 200
@@ -300,6 +300,21 @@ async def test_what_is_cached_is_served_when_no_credential_is_to_be_had(world: P
     assert "Stale" in tag.headers["warning"]
     assert (await world.get(BLOB, token)).status == 200
     assert (await world.get(BY_TAG.replace("/1", "/uncached"), token)).status == 503
+
+
+async def test_without_a_credential_digests_are_served_and_tags_only_where_the_policy_says_so(
+    world: ProxyWorld,
+) -> None:
+    lease = await private_upstream(world, "first")
+    world.put_lease(replace(lease, not_after=world.clock.now() + timedelta(seconds=1000)))
+    token = world.access()
+    await world.get(BY_TAG, token)
+    await world.get(BLOB, token)
+    world.clock.advance(2000)
+    tag = await world.get(BY_TAG, token)
+    assert (tag.status, tag.reason()) == (503, "upstream_auth_unavailable")
+    assert (await world.get(BY_DIGEST, token)).body == MANIFEST
+    assert (await world.get(BLOB, token)).status == 200
 
 
 async def test_a_credential_that_stays_refused_is_a_403_in_our_words(world: ProxyWorld) -> None:

@@ -3,6 +3,7 @@
 import asyncio
 import multiprocessing
 import os
+import platform
 import signal
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -14,6 +15,7 @@ import structlog
 
 from vreg_proxy.app import App, World
 from vreg_proxy.asking import Asking
+from vreg_proxy.audit import AuditTrail, TellsAudit
 from vreg_proxy.blobs import Blobs
 from vreg_proxy.breaker import Breaker
 from vreg_proxy.broker import BusBroker
@@ -36,6 +38,8 @@ from vreg_proxy.rate_limits import RateLimits
 from vreg_proxy.readiness import Freshness, Readiness
 from vreg_proxy.record_files import RecordFiles
 from vreg_proxy.settings import ProxySettings
+from vreg_proxy.sources import Sources
+from vreg_proxy.staleness import CountsStale, NotCounted
 from vreg_proxy.tags import Tags
 from vreg_proxy.upstreams import OpenSession, Upstreams
 from vreg_shared.bus import Bus
@@ -87,14 +91,13 @@ async def open_world(settings: ProxySettings, clock: Clock) -> AsyncIterator[Wor
         cache = await stack.enter_async_context(
             open_cache(settings.proxy_cache, clock, limits=settings.cache_limits)
         )
-        pulls = Pulls(open_session, leases, BusBroker(bus), cache, clock)
+        trail = AuditTrail(own.signing_key(), platform.node() or "proxy", clock)
+        pulls = Pulls(open_session, leases, BusBroker(bus), cache, clock, audit=trail)
         stack.push_async_callback(pulls.upstreams.close)
 
         def config_changed(record: SignedRecord) -> None:
+            pulls.config_changed(record)
             noun, _, identifier = record.key.partition(".")
-            if noun == "access":
-                return
-            pulls.asking.forget()
             upstream = config.upstream(identifier) if noun == "upstream" else None
             if upstream is not None and upstream.cache_epoch:
                 cache.forget_before(upstream.id, upstream.cache_epoch)
@@ -114,7 +117,7 @@ async def open_world(settings: ProxySettings, clock: Clock) -> AsyncIterator[Wor
             writer=public.verifying_key(Service.TOKEN_BROKER),
             cache=leases,
             files=RecordFiles(records / lease.BUCKET),
-            on_change=lambda _: pulls.asking.forget(),
+            on_change=pulls.lease_changed,
         )
         restored = await follow_config.restore() + await follow_leases.restore()
         max_stale = settings.proxy_max_stale_auth
@@ -131,6 +134,7 @@ async def open_world(settings: ProxySettings, clock: Clock) -> AsyncIterator[Wor
                 group.create_task(freshness.watch()),
                 group.create_task(RateLimitRequests(pulls.rate_limits).run(bus)),
                 group.create_task(CacheRequests(cache).run(bus)),
+                group.create_task(trail.run(bus)),
                 group.create_task(_end_with_supervisor()),
             ]
             _log.info("worker_serving", url=settings.external_url, restored_records=restored)
@@ -144,9 +148,18 @@ async def open_world(settings: ProxySettings, clock: Clock) -> AsyncIterator[Wor
 class Pulls:
     """Everything between a request that was admitted and the upstreams."""
 
-    def __init__(
-        self, open_session: OpenSession, leases: LeaseCache, broker: Broker, cache: Cache, clock: Clock
+    def __init__(  # noqa: PLR0913 - where worlds are assembled
+        self,
+        open_session: OpenSession,
+        leases: LeaseCache,
+        broker: Broker,
+        cache: Cache,
+        clock: Clock,
+        *,
+        audit: TellsAudit,
+        counts: CountsStale | None = None,
     ) -> None:
+        counts = counts or NotCounted()
         self.rate_limits = RateLimits(clock)
         desk = LeaseDesk(leases, broker, clock)
         self.upstreams = Upstreams(open_session, desk, self.rate_limits, clock)
@@ -154,14 +167,25 @@ class Pulls:
         hot = HotManifests(clock)
         cache.on_purge(hot.clear)
         self.endpoints = Endpoints(
-            manifests=Manifests(cache, self.asking, clock),
+            manifests=Manifests(cache, self.asking, clock, counts),
             blobs=Blobs(cache, self.asking),
-            tags=Tags(self.asking, clock),
+            tags=Tags(self.asking, clock, counts),
             servers=cache,
+            sources=Sources(cache, audit, clock),
             hot=hot,
             counts=cache.statistics,
             catalogue=catalogue(),
         )
+
+    def config_changed(self, record: SignedRecord) -> None:
+        """Ask an upstream anew whose record changed. Registries only decide whom to ask."""
+        noun, _, identifier = record.key.partition(".")
+        if noun == "upstream":
+            self.asking.upstream_changed(identifier)
+
+    def lease_changed(self, record: SignedRecord) -> None:
+        """Let the upstreams that use it show what they see with it."""
+        self.asking.lease_changed(record.key)
 
 
 def make_surface(

@@ -7,6 +7,7 @@ from typing import Annotated, Final, Literal
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StrictBool, StringConstraints
 
 from vreg_api.fields import Description, Identifier, may_be_left_out
+from vreg_shared.messages.registry import OnSourceChange
 
 _SLUG: Final = re.compile(r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*", re.ASCII)
 _PATTERN: Final = re.compile(r"[a-z0-9._/*?-]+", re.ASCII)
@@ -81,6 +82,15 @@ Memberships = Annotated[
     ),
 ]
 
+SourceChange = Annotated[
+    OnSourceChange,
+    Field(
+        title="On a change of source",
+        description="What follows when a repository would come from another upstream than so far: `allow` "
+        "serves it, `block` answers 403 until somebody decides. Both are audited.",
+    ),
+]
+
 
 class VirtualRegistryCreate(BaseModel):
     """A named, ordered list of upstreams that clients see as one registry."""
@@ -108,6 +118,7 @@ class VirtualRegistryCreate(BaseModel):
     anonymous_pull: Annotated[
         StrictBool, Field(description="Whether anybody who reaches the proxy may pull.")
     ] = False
+    on_source_change: SourceChange = "allow"
     memberships: Memberships = ()
 
 
@@ -119,6 +130,7 @@ class VirtualRegistryChange(BaseModel):
     slug: Slug = may_be_left_out()
     description: Description = may_be_left_out()
     anonymous_pull: StrictBool = may_be_left_out()
+    on_source_change: SourceChange = may_be_left_out()
     memberships: Memberships = may_be_left_out()
 
 
@@ -131,6 +143,7 @@ class VirtualRegistryView(BaseModel):
     slug: str
     description: str
     anonymous_pull: bool
+    on_source_change: OnSourceChange
     memberships: tuple[Membership, ...]
     version: int
     created_at: datetime

@@ -41,6 +41,7 @@ class VirtualRegistries:
             slug=wish.slug,
             description=wish.description,
             anonymous_pull=wish.anonymous_pull,
+            on_source_change=wish.on_source_change,
             memberships=_records(wish.memberships),
             version=1,
             created_at=now,

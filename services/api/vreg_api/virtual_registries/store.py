@@ -12,7 +12,7 @@ from vreg_api.paging import PageRequest
 from vreg_api.store import rows
 from vreg_api.store.database import Transaction
 from vreg_api.store.tables import MEMBERSHIPS, VIRTUAL_REGISTRIES
-from vreg_shared.messages.registry import MembershipRecord, RegistryRecord
+from vreg_shared.messages.registry import MembershipRecord, OnSourceChange, RegistryRecord
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -23,6 +23,7 @@ class VirtualRegistry:
     slug: str
     description: str
     anonymous_pull: bool
+    on_source_change: OnSourceChange
     memberships: tuple[MembershipRecord, ...]
     version: int
     created_at: datetime

@@ -17,18 +17,27 @@ from vreg_proxy.distribution.sending import send_body
 from vreg_proxy.holdings import HeldBlob, Servers
 from vreg_proxy.manifests import Served
 from vreg_proxy.resolution import Candidate, Obstacle, candidates
+from vreg_proxy.sources import Sources, TagFound
+from vreg_proxy.staleness import Staleness
+from vreg_proxy.tags import Listed
 from vreg_proxy.walk import Found, Nowhere, Stopped
 from vreg_shared.catalogue import Catalogue
 from vreg_shared.messages.registry import RegistryRecord
 from vreg_shared.oci.digest import Digest
 from vreg_shared.oci.errors import OciError
-from vreg_shared.oci.reference import Reference
+from vreg_shared.oci.reference import Reference, Tag
 from vreg_shared.provider import Answer, Verdict
 from vreg_shared.registry_client import BlobInterruptedError
 
 HOT_SECONDS: Final = 600.0
 """How long a manifest is served from memory before the cache hears of it again: used means not evicted."""
 STALE: Final = (b"warning", b'110 vreg "Response is Stale"')
+_SOURCE_CHANGED: Final = Problem(
+    OciError.DENIED,
+    "source_changed",
+    message="this repository would come from another upstream than so far; an editor lets it move by "
+    "denying it in the earlier upstream's membership, or by setting on_source_change to allow",
+)
 _BYTES: Final = (b"content-type", b"application/octet-stream")
 _ACCEPTS_RANGES: Final = (b"accept-ranges", b"bytes")
 Candidates = Sequence[Candidate | Obstacle]
@@ -59,8 +68,8 @@ class FindsBlobs(Protocol):
 class FindsTags(Protocol):
     """Who lists tags."""
 
-    async def pull(self, candidates: Candidates) -> Found[tuple[str, ...]] | Stopped | Nowhere:
-        """Return all tags, sorted, or where the walk ended."""
+    async def pull(self, candidates: Candidates) -> Listed | Stopped | Nowhere:
+        """Return all tags, sorted, or where that ended."""
         ...
 
 
@@ -105,6 +114,7 @@ class Endpoints:
         blobs: FindsBlobs,
         tags: FindsTags,
         servers: Servers,
+        sources: Sources,
         hot: HotManifests,
         counts: CountsAnswers,
         catalogue: Catalogue,
@@ -113,6 +123,7 @@ class Endpoints:
         self._blobs = blobs
         self._tags = tags
         self._servers = servers
+        self._sources = sources
         self._hot = hot
         self._counts = counts
         self._catalogue = catalogue
@@ -136,6 +147,10 @@ class Endpoints:
         found = await self._manifests.pull(asked, path.reference)
         if not isinstance(found, Served):
             return problem_of(found, OciError.MANIFEST_UNKNOWN)
+        if isinstance(path.reference, Tag):
+            tag = TagFound(visit.registry, path.place.repository, path.reference, found.upstream_id)
+            if not await self._sources.admit(tag, asked):
+                return _SOURCE_CHANGED
         self._remember(path.place, visit, found.upstream_id)
         reply, etag = _manifest_reply(found)
         routing, upstream_id = visit.snapshot.routing, found.upstream_id
@@ -175,10 +190,10 @@ class Endpoints:
         upstreams = visit.snapshot.upstreams
         asked = candidates(visit.registry, upstreams, self._catalogue, path.place.repository)
         found = await self._tags.pull(asked)
-        if not isinstance(found, Found):
+        if not isinstance(found, Listed):
             return problem_of(found, OciError.NAME_UNKNOWN)
-        names, link = page.cut(found.thing, path.place.name)
-        headers = [(b"link", link)] if link is not None else []
+        names, link = page.cut(found.names, path.place.name)
+        headers = [*([(b"link", link)] if link is not None else []), *_stale_headers(found.stale)]
         return json_reply(200, {"name": path.place.name, "tags": names}, headers)
 
     def referrers(self, _path: ReferrersPath) -> Problem:
@@ -252,9 +267,13 @@ def _manifest_reply(served: Served) -> tuple[Reply, bytes]:
         (b"etag", etag),
         API_VERSION,
     ]
-    if served.is_stale:
-        headers.append(STALE)
+    headers += _stale_headers(served.stale)
     return Reply(200, headers, manifest.body), etag
+
+
+def _stale_headers(stale: Staleness | None) -> Headers:
+    """Say so (RFC 7234, 5.5.1), and for how many seconds nobody has confirmed it."""
+    return [] if stale is None else [STALE, (b"age", str(round(stale.age)).encode())]
 
 
 def _unless_matched(reply: Reply, etag: bytes, request: Request) -> Reply:
