@@ -32,12 +32,13 @@ async def test_a_registry_is_created_read_listed_changed_and_deleted(any_api: Ap
     }
     created = await any_api.create("virtual_registries", body)
     assert [each["upstream_id"] for each in created["memberships"]] == [second, first]
+    assert created["on_source_change"] == "allow"
     path = f"/virtual_registries/{created['id']}"
     assert (await any_api.call("GET", path)).json() == created
     assert (await any_api.call("GET", "/virtual_registries")).json()["items"] == [created]
-    change = {"slug": "team2", "anonymous_pull": False}
+    change = {"slug": "team2", "anonymous_pull": False, "on_source_change": "block"}
     changed = (await any_api.change("virtual_registries", created, change)).json()
-    assert changed["slug"] == "team2"
+    assert (changed["slug"], changed["on_source_change"]) == ("team2", "block")
     assert changed["memberships"] == created["memberships"]
     assert (await any_api.call("DELETE", path)).status_code == 204
     assert (await any_api.call("GET", path)).status_code == 404

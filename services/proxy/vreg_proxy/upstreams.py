@@ -128,6 +128,7 @@ def _connection(upstream: UpstreamRecord) -> tuple[object, ...]:
         upstream.kind,
         upstream.host,
         upstream.identity_id,
+        upstream.repository_prefix,
         upstream.token_realm,
         upstream.private_ca,
     )
