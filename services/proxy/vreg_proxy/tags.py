@@ -29,7 +29,7 @@ Names = tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
-class Listed:
+class TagList:
     """All tags in lexical order. `stale` is the oldest part's, if any part is an earlier list."""
 
     names: Names
@@ -54,7 +54,7 @@ class Tags:
         self._lists: Recent[Origin, _Kept] = Recent(_REMEMBERED, _weight)
         self._questions: SingleFlight[Origin, Names | Verdict] = SingleFlight()
 
-    async def pull(self, candidates: Sequence[Candidate | Obstacle]) -> Listed | Stopped | Nowhere:
+    async def pull(self, candidates: Sequence[Candidate | Obstacle]) -> TagList | Stopped | Nowhere:
         """Return the tags of everybody who has the repository, or where that ended."""
         found = await walk_all(candidates, self._ask)
         if isinstance(found, Stopped):
@@ -89,7 +89,7 @@ def _weight(kept: _Kept) -> int:
     return 1 + len(kept.names)
 
 
-def _merged(found: Sequence[Found[Names]]) -> Listed | Stopped | Nowhere:
+def _merged(found: Sequence[Found[Names]]) -> TagList | Stopped | Nowhere:
     if not found:
         return Nowhere()
     if sum(len(each.thing) for each in found) > MAX_TAGS:
@@ -100,7 +100,7 @@ def _merged(found: Sequence[Found[Names]]) -> Listed | Stopped | Nowhere:
     stale = max(
         (each.stale for each in found if each.stale is not None), key=lambda each: each.age, default=None
     )
-    return Listed(names, stale)
+    return TagList(names, stale)
 
 
 async def _all(client: RegistryClient, candidate: Candidate) -> Names | Verdict:

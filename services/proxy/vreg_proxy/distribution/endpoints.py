@@ -19,7 +19,7 @@ from vreg_proxy.manifests import Served
 from vreg_proxy.resolution import Candidate, Obstacle, candidates
 from vreg_proxy.sources import Sources, TagFound
 from vreg_proxy.staleness import Staleness
-from vreg_proxy.tags import Listed
+from vreg_proxy.tags import TagList
 from vreg_proxy.walk import Found, Nowhere, Stopped
 from vreg_shared.catalogue import Catalogue
 from vreg_shared.messages.registry import RegistryRecord
@@ -68,7 +68,7 @@ class FindsBlobs(Protocol):
 class FindsTags(Protocol):
     """Who lists tags."""
 
-    async def pull(self, candidates: Candidates) -> Listed | Stopped | Nowhere:
+    async def pull(self, candidates: Candidates) -> TagList | Stopped | Nowhere:
         """Return all tags, sorted, or where that ended."""
         ...
 
@@ -190,7 +190,7 @@ class Endpoints:
         upstreams = visit.snapshot.upstreams
         asked = candidates(visit.registry, upstreams, self._catalogue, path.place.repository)
         found = await self._tags.pull(asked)
-        if not isinstance(found, Listed):
+        if not isinstance(found, TagList):
             return problem_of(found, OciError.NAME_UNKNOWN)
         names, link = page.cut(found.names, path.place.name)
         headers = [*([(b"link", link)] if link is not None else []), *_stale_headers(found.stale)]
