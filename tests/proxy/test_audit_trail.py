@@ -3,15 +3,18 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 
 import pytest
 
 from tests.support.clock import ManualClock
 from tests.support.fake_record_bus import FakeRecordBus
+from tests.support.nats_server import NatsServer, running_nats_server
 from tests.support.wait import eventually
 from vreg_proxy import audit
-from vreg_proxy.audit import MOST_WAITING, AuditTrail
+from vreg_proxy.audit import MOST_WAITING, AuditTrail, Publishes
 from vreg_shared.bus import BusRefusedError
+from vreg_shared.key_files import Service
 from vreg_shared.messages.audit import AuditEvent, verify
 from vreg_shared.signing import SigningKey
 
@@ -19,7 +22,7 @@ KEY = SigningKey.generate()
 
 
 @asynccontextmanager
-async def publishing(trail: AuditTrail, bus: FakeRecordBus) -> AsyncIterator[None]:
+async def publishing(trail: AuditTrail, bus: Publishes) -> AsyncIterator[None]:
     async with asyncio.TaskGroup() as group:
         task = group.create_task(trail.run(bus))
         yield
@@ -81,3 +84,17 @@ async def test_an_event_the_bus_refuses_does_not_hold_up_the_next() -> None:
         await eventually(lambda: bus.events)
     assert [event.subject for event in trail_of(bus)] == ["taken"]
     assert trail.dropped == 1
+
+
+async def test_a_real_bus_stores_what_the_proxy_tells(tmp_path: Path) -> None:
+    trail = AuditTrail(KEY, "proxy-1", ManualClock())
+    trail.tell("pull.source_changed", "registry.r", {"repository": "team/app"})
+    async with running_nats_server(tmp_path / "nats") as server:
+        await server.create_streams()
+        async with server.bus(Service.PROXY) as bus, publishing(trail, bus):
+            await eventually(lambda: _is_stored(server))
+    assert trail.dropped == 0
+
+
+async def _is_stored(server: NatsServer) -> bool:
+    return await server.stream_state("VREG_AUDIT", "messages") == 1
