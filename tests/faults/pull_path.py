@@ -25,6 +25,7 @@ from tests.support.fake_registry import FakeRegistry
 from tests.support.fake_server import FakeServer, Handler, serving
 from tests.support.registry_world import AUTHORITY, CA_PEM
 from tests.support.toxics import ToxicProxy, toxic
+from tests.support.wait import eventually
 from vreg_proxy.record_files import RecordFiles
 from vreg_shared.key_files import Service
 from vreg_shared.messages.access import AccessRecord, hash_token, new_token
@@ -257,6 +258,7 @@ async def pull_path(  # noqa: PLR0913 - each is a choice of its own
         where = cache or folder / "cache"
         settings = {"VREG_PROXY_CACHE": str(where), "VREG_PROXY_WORKERS": str(workers)} | more
         proxy = await stack.enter_async_context(proxy_process(folder, keys, **settings))
+        await eventually(lambda: proxy.log.read_text().count("worker_serving") == workers, deadline=40)
         yield PullPath(proxy, where, upstreams, basic("any", token), history or History())
 
 

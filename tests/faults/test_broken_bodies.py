@@ -13,7 +13,7 @@ from tests.faults.pull_path import PullPath, pull_path
 from tests.proxy.proxy_process import Keys
 from tests.support.toxics import Direction, Toxic
 
-BLOBS = amount(4, 200)
+BLOBS = amount(4, 100)
 SIZE = 8 * 1024 * 1024
 CUTS = 5
 """At least so many in each blob."""
@@ -40,7 +40,7 @@ async def test_connections_end_in_every_blob_and_no_client_notices(
 
 def _short_lived(dice: random.Random, ending: str) -> Toxic:
     """Let a connection live for a part of a blob, so that none can be had over fewer than CUTS + 1."""
-    life = dice.randrange(SIZE // (CUTS + 4), SIZE // (CUTS + 1))
+    life = dice.randrange(SIZE // (CUTS + 2), SIZE // (CUTS + 1))
     return Toxic(reset_after=life) if ending == "reset" else Toxic(end_after=life)
 
 

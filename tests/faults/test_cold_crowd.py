@@ -27,8 +27,7 @@ async def test_a_crowd_costs_one_request(tmp_path: Path, keys: Keys, *, leader_l
     with recorded(tmp_path) as history:
         async with pull_path(tmp_path, keys, history, workers=2) as path:
             digest = path.only.add_blob(blob)
-            async with path.client("warm-up") as first:
-                await first.blob(path.only.add_blob(b"so that every worker has met its upstream"))
+            await _warm_up(path)
             before, passed = path.memory(), path.only.toxics.passed[Direction.DOWN]
             most = asyncio.create_task(_most_memory(path))
             await _crowd(path, digest, leader_leaves=leader_leaves)
@@ -54,6 +53,13 @@ async def _crowd(path: PullPath, digest: str, *, leader_leaves: bool) -> None:
         if leader_leaves:
             await _lead_and_leave(path, digest)
         await together(CLIENTS, *clients, digest=digest)
+
+
+async def _warm_up(path: PullPath) -> None:
+    """Let every worker have met clients and its upstream, so that only the blob makes them grow."""
+    digest = path.only.add_blob(b"warm" * 100_000)
+    async with path.client("warm-up") as client:
+        await together(20, client, digest=digest)
 
 
 async def _lead_and_leave(path: PullPath, digest: str) -> None:
