@@ -102,22 +102,6 @@ class PullPath:
             said: dict[str, object] = await answer.json()
             return said
 
-    def committed(self) -> list[Path]:
-        """Return every file that stands under a digest's name."""
-        return [path for path in (self.cache / "content").rglob("*") if path.is_file()]
-
-    def wrongly_committed(self) -> list[str]:
-        """Return the names of committed files whose bytes are not those of their name."""
-        return [
-            path.name
-            for path in self.committed()
-            if hashlib.new(path.parent.parent.name, path.read_bytes()).hexdigest() != path.name
-        ]
-
-    def half_written(self) -> int:
-        """Return how many bytes lie in files that are not committed."""
-        return sum(path.stat().st_size for path in (self.cache / "filling").glob("*.[pt]*"))
-
 
 class Client:
     """Pulls and notes what came of it; raises nothing that a registry could cause."""
@@ -295,3 +279,22 @@ async def together(count: int, *clients: "Client", digest: str) -> list[Pull]:
 def digest_of(content: bytes) -> str:
     """Return the digest."""
     return str(Digest.of(content))
+
+
+def committed(cache: Path) -> list[Path]:
+    """Return every file of a cache that stands under a digest's name."""
+    return [path for path in (cache / "content").rglob("*") if path.is_file()]
+
+
+def wrongly_committed(cache: Path) -> list[str]:
+    """Hash a whole cache; return the names of the files whose bytes are not those of their name."""
+    return [
+        path.name
+        for path in committed(cache)
+        if hashlib.new(path.parent.parent.name, path.read_bytes()).hexdigest() != path.name
+    ]
+
+
+def half_written(cache: Path) -> int:
+    """Return how many bytes lie in a cache's files that are not committed."""
+    return sum(path.stat().st_size for path in (cache / "filling").glob("*.[pt]*"))

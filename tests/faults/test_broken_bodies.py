@@ -9,7 +9,7 @@ import pytest
 from tests.faults.edition import amount, seeded
 from tests.faults.figures import tell
 from tests.faults.history import failures, recorded
-from tests.faults.pull_path import PullPath, pull_path
+from tests.faults.pull_path import PullPath, pull_path, wrongly_committed
 from tests.proxy.proxy_process import Keys
 from tests.support.toxics import Direction, Toxic
 
@@ -30,7 +30,7 @@ async def test_connections_end_in_every_blob_and_no_client_notices(
             path.only.toxics.afflict_each(lambda: _short_lived(dice, ending))
             await _pull_all(path, digests)
             assert not failures(history)
-            assert not path.wrongly_committed()
+            assert not wrongly_committed(path.cache)
             assert path.only.toxics.cuts >= CUTS * BLOBS
             extra = path.only.toxics.passed[Direction.DOWN] / (BLOBS * SIZE) - 1
             tell("G11", f"failed pulls of {BLOBS}, {path.only.toxics.cuts} cuts ({ending})", 0, "0")

@@ -10,7 +10,7 @@ import pytest
 from tests.faults.edition import amount
 from tests.faults.figures import tell
 from tests.faults.history import failures, recorded
-from tests.faults.pull_path import Client, PullPath, pull_path, together
+from tests.faults.pull_path import Client, PullPath, pull_path, together, wrongly_committed
 from tests.proxy.proxy_process import Keys
 from tests.support.toxics import Direction, Toxic
 from tests.support.wait import eventually
@@ -44,7 +44,7 @@ async def test_a_crowd_costs_one_request(tmp_path: Path, keys: Keys, *, leader_l
         assert asked == 1
         assert passed <= SIZE * 1.01
         assert grown <= MOST_MEMORY
-        assert not path.wrongly_committed()
+        assert not wrongly_committed(path.cache)
 
 
 async def _crowd(path: PullPath, digest: str, *, leader_leaves: bool) -> None:

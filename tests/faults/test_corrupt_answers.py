@@ -11,7 +11,7 @@ from typing import Final
 from tests.faults.edition import amount, seeded
 from tests.faults.figures import tell
 from tests.faults.history import Pull, lies, recorded, unexplained
-from tests.faults.pull_path import REPOSITORY, Client, PullPath, digest_of, pull_path
+from tests.faults.pull_path import REPOSITORY, Client, PullPath, committed, digest_of, pull_path, wrongly_committed
 from tests.proxy.proxy_process import Keys
 from tests.support.fake_registry import image_manifest
 from tests.support.fake_server import Reply, Seen
@@ -125,11 +125,11 @@ async def test_whatever_is_spoilt_is_neither_kept_nor_given_out_and_then_is_pull
             async with asyncio.TaskGroup() as group:
                 for _ in range(LANES):
                     group.create_task(lane())
-            bad = path.wrongly_committed()
+            bad = wrongly_committed(path.cache)
             assert not lies(history)
             assert not unexplained(history, 502, 503)
             assert not bad
-            assert len(path.committed()) >= CORRUPTIONS
+            assert len(committed(path.cache)) >= CORRUPTIONS
     assert set(ways) == set(SPOILERS) | {"HEAD names another digest"}, ways
     tell("G12", f"of {CORRUPTIONS} corruptions (seed {seed}): bad bodies complete", 0, "0")
     tell("G12", f"of {CORRUPTIONS} corruptions: bad commits", len(bad), "0")

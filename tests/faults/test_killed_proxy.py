@@ -9,13 +9,18 @@ from pathlib import Path
 from tests.faults.edition import amount, seeded
 from tests.faults.figures import tell
 from tests.faults.history import History, Pull, lies, recorded, unexplained
-from tests.faults.pull_path import PullPath, pull_path
+from tests.faults.pull_path import PullPath, half_written, pull_path, wrongly_committed
 from tests.proxy.proxy_process import Keys
+from tests.support.cache_worker import CacheWorker
+from tests.support.cache_worker import Pull as CachePull
 from tests.support.toxics import Direction, Toxic
 from tests.support.wait import eventually
+from vreg_shared.oci.digest import Digest
 
-WORKER_KILLS = amount(4, 100)
-PROXY_KILLS = amount(2, 100)
+WORKER_KILLS = amount(1, 12)
+PROXY_KILLS = amount(1, 8)
+"""Of whole processes, which take seconds to start; the other kills are of processes that are but a cache."""
+CACHE_KILLS = amount(10, 180)
 SIZES = (1000, 300_000, 2_000_000)
 RATE = 8_000_000
 """Of the upstream in bytes a second, so that kills come in the middle of writes."""
@@ -36,18 +41,18 @@ async def test_no_half_blob_is_seen_after_any_kill(tmp_path: Path, keys: Keys) -
                 digests += fresh
                 pulling = asyncio.create_task(_pull(path, fresh))
                 await _some_bytes_later(path, dice, pulling)
-                met += path.half_written() > 0
+                met += half_written(path.cache) > 0
                 if number < WORKER_KILLS:
                     await _kill_a_worker(path, dice)
                 else:
                     starts.append(await _kill_and_start(path))
                 await pulling
-                bad += path.wrongly_committed()
+                bad += wrongly_committed(path.cache)
                 if number % 10 == 0:
                     bad += await _pulled_wrongly(path, digests)
             assert not bad
-            orphans, began = path.half_written(), asyncio.get_running_loop().time()
-            await eventually(lambda: not path.half_written(), deadline=ORPHAN_SECONDS)
+            orphans, began = half_written(path.cache), asyncio.get_running_loop().time()
+            await eventually(lambda: not half_written(path.cache), deadline=ORPHAN_SECONDS)
             gone = asyncio.get_running_loop().time() - began
             path.only.toxics.heal()
             assert not await _pulled_wrongly(path, digests)
@@ -58,6 +63,43 @@ async def test_no_half_blob_is_seen_after_any_kill(tmp_path: Path, keys: Keys) -
     tell("G12", f"{kills} kills (seed {seed}), {met} in a write: bad files, all hashed after each", len(bad), "0")
     tell("G12", f"orphan bytes after the last: {orphans}, gone after", f"{gone:.1f} s", "≤ 60 s")
     tell("G12", f"from start to serving, {len(starts)} starts, longest", f"{max(starts):.1f} s", "≤ 2 s")
+
+
+async def test_no_half_blob_is_left_by_a_cache_that_is_killed_as_it_writes(tmp_path: Path) -> None:
+    seed, dice = seeded()
+    root, upstream = tmp_path / "cache", tmp_path / "upstream"
+    upstream.mkdir()
+    bad: list[str] = []
+    survivor = CacheWorker(root, upstream)
+    for number in range(CACHE_KILLS):
+        content = dice.randbytes(dice.choice(SIZES))
+        (upstream / f"{number}").write_bytes(content)
+        pull = CachePull(f"{number}", Digest.of(content), clients=2)
+        victim = CacheWorker(root, upstream)
+        victim.send(pull)
+        await eventually((root / "filling").exists)
+        point = dice.randrange(len(content))
+        await eventually(lambda point=point, digest=pull.digest: _has_come_to(root, digest, point))
+        victim.kill()
+        bad += wrongly_committed(root)
+        if dice.random() < 0.5:
+            assert await survivor.pull(pull) == [str(pull.digest)] * 2
+    await survivor.stop()
+    heir = CacheWorker(root, upstream)
+    again = [int(path.name) for path in upstream.iterdir() if path.name.isdigit()]
+    for number in again:
+        digest = Digest.of((upstream / f"{number}").read_bytes())
+        assert await heir.pull(CachePull(f"{number}", digest)) == [str(digest)]
+    await heir.stop()
+    assert not bad + wrongly_committed(root)
+    assert not half_written(root)
+    tell("G12", f"{CACHE_KILLS} kills of a cache (seed {seed}): bad files, all hashed after each", len(bad), "0")
+
+
+def _has_come_to(root: Path, digest: Digest, point: int) -> bool:
+    """Whether a blob is committed, or so much of it is written."""
+    written = [path.stat().st_size for path in (root / "filling").glob("*.part")]
+    return any(size >= point for size in written) or any((root / "content").rglob(digest.hex))
 
 
 async def _pull(path: PullPath, digests: list[str]) -> None:

@@ -19,8 +19,6 @@ from tests.support.wait import eventually
 LAYER = b"layer " * 50_000
 MANIFEST = image_manifest(LAYER)
 PULLS = amount(20, 500)
-CLOSED_SECONDS = 5.0
-"""A whole outage, as far as the breaker is to see it."""
 
 
 async def _refuse(path: PullPath) -> None:
@@ -28,6 +26,11 @@ async def _refuse(path: PullPath) -> None:
 
 
 async def _black_hole(path: PullPath) -> None:
+    path.only.toxics.reset_all()
+    await _silence(path)
+
+
+async def _silence(path: PullPath) -> None:
     path.only.toxics.afflict(down=Toxic(is_black_hole=True), up=Toxic(is_black_hole=True))
 
 
@@ -37,12 +40,15 @@ async def _break_tls(path: PullPath) -> None:
 
 
 OUTAGES = {"refused": _refuse, "black hole": _black_hole, "broken TLS": _break_tls}
+if IS_FULL:
+    OUTAGES["silent in open connections"] = _silence
 
 
 @pytest.mark.parametrize("outage", OUTAGES)
 async def test_an_outage_takes_nothing_that_is_cached_and_ends_by_itself(
     tmp_path: Path, keys: Keys, outage: str
 ) -> None:
+    make_unwell = OUTAGES[outage]
     with recorded(tmp_path) as history:
         async with _warmed(tmp_path, keys, history) as (path, client):
             digest = path.only.add_manifest("1", MANIFEST)
@@ -53,7 +59,7 @@ async def test_an_outage_takes_nothing_that_is_cached_and_ends_by_itself(
             usual = [await client.manifest(digest) for _ in range(PULLS)]
 
             with history.fault(outage):
-                await OUTAGES[outage](path)
+                await make_unwell(path)
                 first = await client.manifest("2")
                 assert (first.status, first.problem) == (503, "UNAVAILABLE"), first
                 await eventually(lambda: _fails_at_once(client), deadline=60)
