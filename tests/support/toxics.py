@@ -27,8 +27,8 @@ class Direction(StrEnum):
 class Toxic:
     """What happens to one direction of a connection. Times are seconds, offsets count its bytes from 0.
 
-    `rate` is bytes a second, passed on `piece` by `piece`: a low rate with a piece of 1 is a drip. The
-    first `quick` bytes come at once. A black hole takes nothing and says nothing. `reset_after` ends with a RST, `end_after` with a FIN. `flip_at`
+    `rate` is bytes a second, passed on `piece` by `piece`: a low rate with a piece of 1 is a drip. A black
+    hole takes nothing and says nothing. `reset_after` ends with a RST, `end_after` with a FIN. `flip_at`
     turns one bit over.
     """
 
@@ -36,7 +36,6 @@ class Toxic:
     jitter: float = 0.0
     rate: float | None = None
     piece: int = 64 * 1024
-    quick: int = 0
     is_black_hole: bool = False
     reset_after: int | None = None
     end_after: int | None = None
@@ -194,7 +193,7 @@ class ToxicProxy:
             if not piece:
                 writer.write_eof()
                 return
-            if toxic.rate is not None and position >= toxic.quick:
+            if toxic.rate is not None:
                 await asyncio.sleep(len(piece) / toxic.rate)
             rest = None if toxic.cut_after is None else max(0, toxic.cut_after - position)
             passing = _flipped(piece[:rest], toxic.flip_at, position)
