@@ -43,9 +43,7 @@ class Pull:
     @property
     def is_lie(self) -> bool:
         """Whether a body arrived as if whole that is not what was asked for."""
-        return (
-            self.status == OK and self.is_complete and ":" in self.wanted and self.digest != self.wanted
-        )
+        return self.status == OK and self.is_complete and ":" in self.wanted and self.digest != self.wanted
 
     @property
     def seconds(self) -> float:
@@ -90,7 +88,9 @@ class History:
 
     def lines(self, *, without_right: bool = False) -> list[str]:
         """Return one JSON object an event, perhaps without the pulls that went right."""
-        told = [each for each in self.events if not (without_right and isinstance(each, Pull) and each.is_right)]
+        told = [
+            each for each in self.events if not (without_right and isinstance(each, Pull) and each.is_right)
+        ]
         return [json.dumps({"is": type(each).__name__.lower(), **asdict(each)}) for each in told]
 
 
@@ -138,5 +138,7 @@ def during(history: History, fault: str) -> list[Pull]:
             elif began is not None:
                 spans.append((began, event.at))
     return [
-        pull for pull in history.pulls if any(start <= pull.began and pull.ended <= end for start, end in spans)
+        pull
+        for pull in history.pulls
+        if any(start <= pull.began and pull.ended <= end for start, end in spans)
     ]

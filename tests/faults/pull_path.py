@@ -62,7 +62,7 @@ class Upstream:
 
 @dataclass
 class PullPath:
-    """A running proxy. The registry `main` has one upstream, `only`; further ones have registries of their own."""
+    """A running proxy. The registry `main` has one upstream, `only`; others have registries of their own."""
 
     proxy: ProxyProcess
     cache: Path

@@ -126,7 +126,12 @@ async def test_each_cap_and_a_byte_is_refused_and_takes_no_memory(tmp_path: Path
         assert not lies(history)
         assert not unexplained(history, 404, 403, 401, 502, 503)
     worst = max(grown, key=lambda name: grown[name])
-    tell("T21", f"bombs refused: {len(grown)}; resident growth, most after {worst}", _mib(grown[worst]), "≤ 32 MiB")
+    tell(
+        "T21",
+        f"bombs refused: {len(grown)}; resident growth, most after {worst}",
+        _mib(grown[worst]),
+        "≤ 32 MiB",
+    )
     assert grown[worst] <= MOST_MEMORY, grown
 
 
@@ -166,7 +171,9 @@ def _drip(upstream: Upstream, kind: str) -> None:
     }
     upstream.registry.auth = "bearer" if kind == "token" else "none"
     upstream.registry.realm = f"https://127.0.0.1:{upstream.toxics.port}/token"
-    upstream.registry.override = _Answering("manifest" if kind == "error" else kind, replace(bodies[kind], drip=1.0))
+    upstream.registry.override = _Answering(
+        "manifest" if kind == "error" else kind, replace(bodies[kind], drip=1.0)
+    )
 
 
 async def _dripped(client: Client, kind: str) -> Pull:

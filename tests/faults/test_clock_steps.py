@@ -1,4 +1,4 @@
-"""F25: the machine's wall clock is set while the proxy runs. Nothing fails, and nobody is asked for new leases."""
+"""F25: the wall clock is set while the proxy runs. Nothing fails, and nobody is asked for new leases."""
 
 import asyncio
 from collections.abc import AsyncIterator

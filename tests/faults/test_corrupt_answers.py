@@ -1,4 +1,4 @@
-"""F19, T16: answers that are not what they say. Nothing bad is kept, and nobody gets anything bad complete."""
+"""F19, T16: answers that are not what they say. Nothing bad is kept, and nobody gets a bad body complete."""
 
 import asyncio
 import random
@@ -11,7 +11,15 @@ from typing import Final
 from tests.faults.edition import amount, seeded
 from tests.faults.figures import tell
 from tests.faults.history import Pull, lies, recorded, unexplained
-from tests.faults.pull_path import REPOSITORY, Client, PullPath, committed, digest_of, pull_path, wrongly_committed
+from tests.faults.pull_path import (
+    REPOSITORY,
+    Client,
+    PullPath,
+    committed,
+    digest_of,
+    pull_path,
+    wrongly_committed,
+)
 from tests.proxy.proxy_process import Keys
 from tests.support.fake_registry import image_manifest
 from tests.support.fake_server import Reply, Seen
@@ -47,7 +55,9 @@ SPOILERS: Final[dict[str, Spoil]] = {
         reply, body=reply.body + dice.randbytes(9), length=len(reply.body)
     ),
     "says less than it is": lambda reply, dice: replace(reply, length=_place(reply, dice)),
-    "says more than it is": lambda reply, dice: replace(reply, length=len(reply.body) + dice.randrange(1, 999)),
+    "says more than it is": lambda reply, dice: replace(
+        reply, length=len(reply.body) + dice.randrange(1, 999)
+    ),
     "says nonsense of its length": lambda reply, dice: replace(
         reply, length=dice.choice(("-1", "abc", "1e3", "99999999999999999999", "+5", "5, 6"))
     ),
@@ -67,7 +77,7 @@ SPOILERS: Final[dict[str, Spoil]] = {
 
 @dataclass
 class _Corruption:
-    """One thing that is spoilt until it is healed. The spoilt answer is the same each time it is asked for."""
+    """One thing that is spoilt until it is healed. Its spoilt answer is the same each time."""
 
     way: str
     kind: str
@@ -89,9 +99,7 @@ class _Corruption:
         size = len(self.spoilt.body)
         span = ("Content-Range", f"bytes {start}-{size - 1}/{size}")
         cut = None if self.spoilt.cut is None else max(0, self.spoilt.cut - start)
-        return replace(
-            self.spoilt, status=206, headers=(span,), body=self.spoilt.body[start:], cut=cut
-        )
+        return replace(self.spoilt, status=206, headers=(span,), body=self.spoilt.body[start:], cut=cut)
 
 
 @dataclass
@@ -142,7 +150,9 @@ def _corruption(path: PullPath, dice: random.Random, number: int) -> _Corruption
         body = dice.randbytes(dice.choice((2, 1000, 70_000, 300_000)))
         way = dice.choice(list(SPOILERS)) if number >= 4 * len(SPOILERS) else list(SPOILERS)[number // 4]
         path.only.add_blob(body)
-        return _Corruption(way, "blobs", digest_of(body), digest_of(body), SPOILERS[way](Reply(body=body), dice))
+        return _Corruption(
+            way, "blobs", digest_of(body), digest_of(body), SPOILERS[way](Reply(body=body), dice)
+        )
     body = image_manifest(dice.randbytes(20))
     digest = path.only.add_manifest(f"tag-{number}", body)
     good = path.only.registry.manifests[REPOSITORY, digest]

@@ -60,7 +60,12 @@ async def test_no_half_blob_is_seen_after_any_kill(tmp_path: Path, keys: Keys) -
             assert not unexplained(_of_the_living(history), 503)
     kills = WORKER_KILLS + PROXY_KILLS
     assert met, "no kill came in the middle of a write"
-    tell("G12", f"{kills} kills (seed {seed}), {met} in a write: bad files, all hashed after each", len(bad), "0")
+    tell(
+        "G12",
+        f"{kills} kills (seed {seed}), {met} in a write: bad files, all hashed after each",
+        len(bad),
+        "0",
+    )
     tell("G12", f"orphan bytes after the last: {orphans}, gone after", f"{gone:.1f} s", "≤ 60 s")
     tell("G12", f"from start to serving, {len(starts)} starts, longest", f"{max(starts):.1f} s", "≤ 2 s")
 
@@ -93,7 +98,12 @@ async def test_no_half_blob_is_left_by_a_cache_that_is_killed_as_it_writes(tmp_p
     await heir.stop()
     assert not bad + wrongly_committed(root)
     assert not half_written(root)
-    tell("G12", f"{CACHE_KILLS} kills of a cache (seed {seed}): bad files, all hashed after each", len(bad), "0")
+    tell(
+        "G12",
+        f"{CACHE_KILLS} kills of a cache (seed {seed}): bad files, all hashed after each",
+        len(bad),
+        "0",
+    )
 
 
 def _has_come_to(root: Path, digest: Digest, point: int) -> bool:

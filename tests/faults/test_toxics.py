@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager, suppress
 import pytest
 
 from tests.support.toxics import Direction, Toxic, ToxicProxy, toxic
+from tests.support.wait import eventually
 
 SENT = bytes(range(256)) * 1000
 
@@ -79,8 +80,7 @@ async def test_a_black_hole_says_nothing_until_it_is_healed() -> None:
     async with sender() as proxy:
         proxy.afflict(up=Toxic(is_black_hole=True))
         waiting = asyncio.create_task(heard(proxy))
-        while not proxy.connections:
-            await asyncio.sleep(0)
+        await eventually(lambda: proxy.connections)
         assert not proxy.passed[Direction.UP]
         proxy.heal()
         assert await waiting == (SENT, False)

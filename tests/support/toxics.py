@@ -1,4 +1,4 @@
-"""A TCP proxy on loopback that does to connections what networks do, and can be told otherwise at any time."""
+"""A TCP proxy on loopback that does to connections what networks do, and can be changed at any time."""
 
 import asyncio
 import fcntl
