@@ -1,4 +1,4 @@
-"""F18: connections that end in the middle of blobs. Clients see one clean stream; hardly a byte comes twice."""
+"""F18: connections that end in the middle of blobs. Clients see clean streams; hardly a byte comes twice."""
 
 import asyncio
 import random

@@ -4,6 +4,7 @@ import asyncio
 import os
 import random
 import signal
+from contextlib import suppress
 from pathlib import Path
 
 from tests.faults.edition import amount, seeded
@@ -11,10 +12,11 @@ from tests.faults.figures import tell
 from tests.faults.history import History, Pull, lies, recorded, unexplained
 from tests.faults.pull_path import PullPath, half_written, pull_path, wrongly_committed
 from tests.proxy.proxy_process import Keys
-from tests.support.cache_worker import CacheWorker
+from tests.support.cache_worker import HOME, CacheWorker
 from tests.support.cache_worker import Pull as CachePull
 from tests.support.toxics import Direction, Toxic
 from tests.support.wait import eventually
+from vreg_proxy.cache.fill_record import FillFiles
 from vreg_shared.oci.digest import Digest
 
 WORKER_KILLS = amount(1, 12)
@@ -37,7 +39,8 @@ async def test_no_half_blob_is_seen_after_any_kill(tmp_path: Path, keys: Keys) -
             path.only.toxics.afflict(down=Toxic(rate=RATE, piece=16_384))
             digests: list[str] = []
             for number in range(WORKER_KILLS + PROXY_KILLS):
-                fresh = [path.only.add_blob(dice.randbytes(dice.choice(SIZES))) for _ in range(3)]
+                sizes = (SIZES[-1], *dice.choices(SIZES, k=2))
+                fresh = [path.only.add_blob(dice.randbytes(size)) for size in sizes]
                 digests += fresh
                 pulling = asyncio.create_task(_pull(path, fresh))
                 await _some_bytes_later(path, dice, pulling)
@@ -82,7 +85,6 @@ async def test_no_half_blob_is_left_by_a_cache_that_is_killed_as_it_writes(tmp_p
         pull = CachePull(f"{number}", Digest.of(content), clients=2)
         victim = CacheWorker(root, upstream)
         victim.send(pull)
-        await eventually((root / "filling").exists)
         point = dice.randrange(len(content))
         await eventually(lambda point=point, digest=pull.digest: _has_come_to(root, digest, point))
         victim.kill()
@@ -108,8 +110,10 @@ async def test_no_half_blob_is_left_by_a_cache_that_is_killed_as_it_writes(tmp_p
 
 def _has_come_to(root: Path, digest: Digest, point: int) -> bool:
     """Whether a blob is committed, or so much of it is written."""
-    written = [path.stat().st_size for path in (root / "filling").glob("*.part")]
-    return any(size >= point for size in written) or any((root / "content").rglob(digest.hex))
+    part = FillFiles.of(root / "filling", digest, HOME).part
+    with suppress(FileNotFoundError):
+        return part.stat().st_size >= point
+    return any((root / "content").rglob(digest.hex))
 
 
 async def _pull(path: PullPath, digests: list[str]) -> None:

@@ -1,4 +1,4 @@
-"""F16: an upstream that is down. What is cached is served, the rest fails fast, and it comes back by itself."""
+"""F16: an upstream that is down. What is cached is served, the rest fails fast, and it comes back itself."""
 
 import asyncio
 from collections.abc import AsyncIterator
