@@ -51,6 +51,10 @@ class Upstream:
         """Have a blob; return its digest."""
         return str(self.registry.add_blob(REPOSITORY, content))
 
+    def forget_blob(self, digest: str) -> None:
+        """Have it no longer."""
+        del self.registry.blobs[REPOSITORY, digest]
+
     def add_manifest(self, tag: str, content: bytes) -> str:
         """Have a manifest; return its digest."""
         return str(self.registry.add_manifest(REPOSITORY, tag, content))

@@ -26,9 +26,8 @@ async def test_connections_end_in_every_blob_and_no_client_notices(
     seed, dice = seeded()
     with recorded(tmp_path, seed) as history:
         async with pull_path(tmp_path, keys, history) as path:
-            digests = [path.only.add_blob(dice.randbytes(SIZE)) for _ in range(BLOBS)]
             path.only.toxics.afflict_each(lambda: _short_lived(dice, ending))
-            await _pull_all(path, digests)
+            await _pull_all(path, dice)
             assert not failures(history)
             assert not wrongly_committed(path.cache)
             assert path.only.toxics.cuts >= CUTS * BLOBS
@@ -44,13 +43,15 @@ def _short_lived(dice: random.Random, ending: str) -> Toxic:
     return Toxic(reset_after=life) if ending == "reset" else Toxic(end_after=life)
 
 
-async def _pull_all(path: PullPath, digests: list[str]) -> None:
-    """Pull them in four lanes, as four layers of an image."""
+async def _pull_all(path: PullPath, dice: random.Random) -> None:
+    """Pull them in four lanes, as four layers of an image; the upstream lets go of what was pulled."""
 
     async def lane(number: int) -> None:
         async with path.client(f"client-{number}") as client:
-            for digest in digests[number::4]:
+            for _ in range(BLOBS // 4):
+                digest = path.only.add_blob(dice.randbytes(SIZE))
                 await client.blob(digest)
+                path.only.forget_blob(digest)
 
     async with asyncio.TaskGroup() as group:
         for number in range(4):
