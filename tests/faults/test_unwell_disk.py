@@ -17,7 +17,7 @@ from tests.faults.pull_path import PullPath, committed, pull_path, wrongly_commi
 from tests.proxy.proxy_process import Keys
 from tests.proxy.test_cache_full_disk import fill_up, mount
 from tests.support.wait import eventually
-from vreg_proxy.cache.cache import KEEP_FREE
+from vreg_proxy.cache.limits import KEEP_FREE
 
 CLIENTS = 4
 PULLS_MEANWHILE = amount(40, 2000)
@@ -31,7 +31,7 @@ def disk(tmp_path: Path) -> Iterator[Path]:
     """Give a file system with little more room than a proxy leaves free."""
     place = tmp_path / "disk"
     place.mkdir()
-    if not mount("-t", "tmpfs", "-o", f"size={KEEP_FREE + 600 * MIB}", "tmpfs", str(place)):
+    if not mount("-t", "tmpfs", "-o", f"size={KEEP_FREE + 200 * MIB}", "tmpfs", str(place)):
         pytest.skip("only root may mount a small file system")
     yield place
     subprocess.run(["umount", "-l", str(place)], check=True)  # noqa: S603, S607 - what was mounted above
@@ -122,6 +122,6 @@ async def _pulls_later(path: PullPath, count: int) -> None:
 
 async def _until_it_keeps_again(path: PullPath) -> float:
     """Wait until something new is committed and nobody complains; return how long it took."""
-    began, before = time.monotonic(), len(committed(path.cache))
-    await eventually(lambda: len(committed(path.cache)) > before, deadline=60)
+    began, before = time.monotonic(), set(committed(path.cache))
+    await eventually(lambda: set(committed(path.cache)) - before, deadline=60)
     return time.monotonic() - began
