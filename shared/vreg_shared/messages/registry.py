@@ -29,6 +29,8 @@ class RegistryRecord(BaseModel):
     description: str = ""
     anonymous_pull: bool = False
     memberships: tuple[MembershipRecord, ...] = ()
+    mirror_namespaces: tuple[str, ...] = ()
+    """Hosts of registries whose names are looked up here when a client says `ns`, as `docker.io`."""
 
 
 def key_of(registry_id: str) -> str:
