@@ -17,8 +17,9 @@ from tests.support.fake_registry import image_manifest
 from tests.support.fake_server import Reply, Seen
 from tests.support.wait import eventually
 from vreg_shared.oci.media_types import MAX_MANIFEST_BYTES, OCI_MANIFEST
-from vreg_shared.registry_client.client import MAX_TAGS, MAX_TAGS_BYTES
+from vreg_shared.registry_client.pages import MAX_PAGE_BYTES
 from vreg_shared.registry_client.registry_tokens import MAX_TOKEN_BYTES
+from vreg_shared.registry_client.tags import MAX_TAGS
 from vreg_shared.registry_client.transport import MAX_HEADER_BYTES
 
 MIB = 1024 * 1024
@@ -78,7 +79,7 @@ MANIFEST_BOMBS: Final[dict[str, Reply]] = {
     "a huge redirect": Reply(307, headers=(("Location", "/v2/"),), body=b"r" * _HUGE),
 }
 TAGS_BOMBS: Final[dict[str, Reply]] = {
-    "a byte too large": Reply(body=_listing(MAX_TAGS_BYTES + 1)),
+    "a byte too large": Reply(body=_listing(MAX_PAGE_BYTES + 1)),
     "huge and chunked": Reply(body=_listing(_HUGE), is_chunked=True),
     "a tag too many": Reply(body=_names(MAX_TAGS + 1)),
     "encoded": Reply(headers=(("Content-Encoding", "gzip"),), body=BOMB),
@@ -140,7 +141,7 @@ async def test_what_is_just_as_large_as_allowed_is_served(tmp_path: Path, keys: 
         async with pull_path(tmp_path, keys, history) as path, path.client() as client:
             digest = path.only.add_manifest("1", _manifest(MAX_MANIFEST_BYTES))
             assert (await client.manifest(digest)).is_right
-            path.only.registry.override = _Answering("tags", Reply(body=_listing(MAX_TAGS_BYTES)))
+            path.only.registry.override = _Answering("tags", Reply(body=_listing(MAX_PAGE_BYTES)))
             assert (await client.tags()).status == 200
 
 
