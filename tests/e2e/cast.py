@@ -102,7 +102,6 @@ class Cast:
             identity_id,
             repository_prefix=prepared.prefix,
             tag_validity_seconds=0,
-            stale_for=["network", "server_error", "throttled", "auth"],
         )
         return Member(provider, tag, stage, prepared, identity_id, str(made["external_id"]), upstream_id)
 

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from tests.support.clock import ManualClock
 from tests.support.fake_registry import FakeRegistry
@@ -16,9 +16,10 @@ from tests.support.registry_world import AUTHORITY, CA_PEM, LOOPBACK
 from vreg_proxy.cache import Cache, open_cache
 from vreg_proxy.config_cache import ConfigCache, Snapshot
 from vreg_proxy.credentials import BrokerUnavailableError
-from vreg_proxy.distribution.surface import Surface
+from vreg_proxy.distribution.mirrors import Mirrors
+from vreg_proxy.distribution.replies import Asgi
 from vreg_proxy.lease_cache import LeaseCache
-from vreg_proxy.wiring import Pulls, make_surface
+from vreg_proxy.wiring import Limits, Pulls, make_surface
 from vreg_shared.egress import EgressPolicy
 from vreg_shared.lease import Lease
 from vreg_shared.messages.access import AccessRecord, hash_token, new_token
@@ -27,6 +28,7 @@ from vreg_shared.messages.record import SignedRecord
 from vreg_shared.messages.refresh import RefreshReply, RefreshRequest
 from vreg_shared.messages.registry import MembershipRecord, RegistryRecord
 from vreg_shared.messages.upstream import StaleCase, UpstreamRecord
+from vreg_shared.metrics import Meter
 from vreg_shared.registry_client import open_upstream_session
 from vreg_shared.sealing import SealingKey
 from vreg_shared.secret import Secret
@@ -70,10 +72,6 @@ class CountedStale:
         self.served.append((upstream_id, case))
 
 
-class Asgi(Protocol):
-    async def __call__(self, scope: Any, receive: Any, send: Any) -> None: ...  # noqa: ANN401 - ASGI's
-
-
 @dataclass(frozen=True)
 class Answer:
     """What the proxy sent. `is_complete` says that the body ended as announced."""
@@ -96,6 +94,7 @@ class Configured:
 
     config: ConfigCache
     too_old: bool = False
+    is_known: bool = True
 
     def snapshot(self) -> Snapshot:
         return self.config.snapshot()
@@ -106,7 +105,7 @@ class Configured:
 
 @dataclass
 class ProxyWorld:
-    surface: Surface
+    surface: Asgi
     configured: Configured
     leases: LeaseCache
     broker: FakeBroker
@@ -244,7 +243,13 @@ async def never() -> None:
 
 
 @asynccontextmanager
-async def proxy_world(folder: Path, policy: EgressPolicy = LOOPBACK) -> AsyncIterator[ProxyWorld]:
+async def proxy_world(
+    folder: Path,
+    policy: EgressPolicy = LOOPBACK,
+    limits: Limits | None = None,
+    *,
+    mirror_namespace: str | None = None,
+) -> AsyncIterator[ProxyWorld]:
     """Assemble a proxy over a cache in `folder`."""
     clock, config, broker, sealing_key = ManualClock(), ConfigCache(), FakeBroker(), SealingKey.generate()
     leases = LeaseCache(sealing_key, clock)
@@ -260,13 +265,16 @@ async def proxy_world(folder: Path, policy: EgressPolicy = LOOPBACK) -> AsyncIte
             clock,
             audit=audit,
             counts=stale,
+            meter=Meter(),
+            limits=limits or Limits(),
         )
         stack.push_async_callback(pulls.upstreams.close)
 
         async def open_upstream(registry: FakeRegistry) -> FakeServer:
             return await stack.enter_async_context(serving(registry, AUTHORITY))
 
-        surface = make_surface(configured, pulls, SigningKey.generate(), EXTERNAL_URL, clock)
+        mirrors = Mirrors(mirror_namespace)
+        surface = make_surface(configured, pulls, SigningKey.generate(), EXTERNAL_URL, clock, mirrors=mirrors)
         yield ProxyWorld(
             surface, configured, leases, broker, clock, sealing_key, pulls, cache, open_upstream, audit, stale
         )

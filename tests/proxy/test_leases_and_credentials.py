@@ -290,7 +290,7 @@ async def test_without_any_credential_a_pull_says_so_and_is_never_anonymous(worl
 
 
 async def test_what_is_cached_is_served_when_no_credential_is_to_be_had(world: ProxyWorld) -> None:
-    lease = await private_upstream(world, "first", stale_for=("auth",))
+    lease = await private_upstream(world, "first")
     world.put_lease(replace(lease, not_after=world.clock.now() + timedelta(seconds=1000)))
     token = world.access()
     assert (await world.get(BY_TAG, token)).status == (await world.get(BLOB, token)).status == 200
@@ -305,7 +305,7 @@ async def test_what_is_cached_is_served_when_no_credential_is_to_be_had(world: P
 async def test_without_a_credential_digests_are_served_and_tags_only_where_the_policy_says_so(
     world: ProxyWorld,
 ) -> None:
-    lease = await private_upstream(world, "first")
+    lease = await private_upstream(world, "first", stale_for=())
     world.put_lease(replace(lease, not_after=world.clock.now() + timedelta(seconds=1000)))
     token = world.access()
     await world.get(BY_TAG, token)

@@ -283,13 +283,6 @@ async def test_pushing_is_not_supported(world: ProxyWorld, method: str, path: st
     assert (answer.status, answer.error_code()) == (405, "UNSUPPORTED")
 
 
-async def test_referrers_send_clients_to_the_tag_that_stands_in(world: ProxyWorld) -> None:
-    await world.upstream("a", holding())
-    world.registry("main", "a")
-    path = f"/v2/main/team/app/referrers/{Digest.of(MANIFEST)}"
-    assert (await world.get(path, world.access())).status == 404
-
-
 @pytest.mark.parametrize("path", [BY_TAG, f"/v2/main/team/app/manifests/{Digest.of(SPLITTING)}"])
 async def test_a_manifest_cannot_put_headers_into_our_answer(world: ProxyWorld, path: str) -> None:
     reply = Reply(200, (("Content-Type", "application/json"),), SPLITTING)

@@ -46,7 +46,7 @@ def test_a_policy_speaks_of_one_case_each(asked: StaleCase, chosen: StaleCase) -
 @pytest.mark.parametrize(
     ("verdict", "on_hidden", "case"),
     [
-        (Verdict(Answer.UNAVAILABLE, "upstream_auth_unavailable"), "stop", "auth"),
+        (Verdict(Answer.UNAVAILABLE, "upstream_auth_unavailable"), "stop", "network"),
         (Verdict(Answer.HIDDEN, "permission_denied"), "stop", "auth"),
         (Verdict(Answer.HIDDEN, "permission_denied"), "continue", "deleted"),
         (Verdict(Answer.UNAVAILABLE, "digest_mismatch"), "stop", "server_error"),

@@ -8,6 +8,7 @@ from vreg_shared.provider import Answer, Verdict
 
 _NETWORK: Final = frozenset(
     {
+        "upstream_auth_unavailable",  # IAM cannot be asked: an outage, and nobody has said no
         "timeout",
         "connection_refused",
         "connection_failed",
@@ -67,8 +68,6 @@ def may_be_served(upstream: UpstreamRecord, case: StaleCase, age: float) -> bool
 
 def _unavailable(reason: str) -> StaleCase:
     """Return the case of a failure: who is not silent has answered, if only nonsense."""
-    if reason == "upstream_auth_unavailable":
-        return "auth"
     if reason == "throttled":
         return "throttled"
     return "network" if reason in _NETWORK else "server_error"

@@ -34,6 +34,8 @@ class RegistryRecord(BaseModel):
     anonymous_pull: bool = False
     on_source_change: OnSourceChange = "allow"
     memberships: tuple[MembershipRecord, ...] = ()
+    mirror_namespaces: tuple[str, ...] = ()
+    """Hosts of registries whose names are looked up here when a client says `ns`, as `docker.io`."""
 
 
 def key_of(registry_id: str) -> str:

@@ -9,8 +9,8 @@ KEY_FILTER: Final = "upstream.*"
 StaleCase = Literal["network", "server_error", "throttled", "auth", "deleted"]
 """Why an upstream did not confirm what it gave us before.
 
-`network`: no answer; `server_error`: 5xx, or an answer that is none; `throttled`: 429; `auth`: our
-credential is refused or there is none; `deleted`: it says that what we have is gone.
+`network`: no answer, or IAM cannot be asked for a credential; `server_error`: 5xx, or an answer that is none;
+`throttled`: 429; `auth`: our credential is refused; `deleted`: it says that what we have is gone.
 """
 STALE_CASES: Final[tuple[StaleCase, ...]] = ("network", "server_error", "throttled", "auth", "deleted")
 UNANSWERED: Final[tuple[StaleCase, ...]] = ("network", "server_error", "throttled")

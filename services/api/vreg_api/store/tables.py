@@ -108,6 +108,16 @@ MEMBERSHIPS: Final = sa.Table(
     sa.UniqueConstraint("registry_id", "position"),
 )
 
+MIRROR_NAMESPACES: Final = sa.Table(
+    "mirror_namespaces",
+    METADATA,
+    sa.Column("namespace", sa.Text, primary_key=True),
+    sa.Column(
+        "registry_id", sa.String(26), sa.ForeignKey(VIRTUAL_REGISTRIES.c.id), nullable=False, index=True
+    ),
+)
+"""A namespace is mirrored by one registry: its name alone is the key."""
+
 ACCESS_TOKENS: Final = sa.Table(
     "access_tokens",
     METADATA,

@@ -89,7 +89,7 @@ StaleFor = Annotated[
         title="Serve stale for",
         description="When a tag's older copy may be served, although its validity has passed: `network`, the "
         "upstream does not answer; `server_error`, it answers 5xx or nonsense; `throttled`, it answers 429; "
-        "`auth`, it refuses our credential or there is none; `deleted`, it says that the tag is gone.",
+        "`auth`, it refuses our credential; `deleted`, it says that the tag is gone.",
         examples=[list(UNANSWERED)],
     ),
 ]

@@ -17,6 +17,9 @@ RESERVED_SLUGS: Final = frozenset(
 )
 _MAX_MEMBERSHIPS: Final = 100
 _MAX_PATTERNS: Final = 100
+_MAX_NAMESPACES: Final = 20
+_LABEL: Final = r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?"
+_NAMESPACE: Final = re.compile(rf"{_LABEL}(?:\.{_LABEL})*(?::[1-9][0-9]{{0,4}})?", re.ASCII)
 
 
 def _slug(text: str) -> str:
@@ -34,6 +37,17 @@ def _pattern(text: str) -> str:
         message = "is a repository's name in lower case, with * for anything and ? for one character"
         raise ValueError(message)
     return text
+
+
+def _namespace(text: str) -> str:
+    if _NAMESPACE.fullmatch(text) is None:
+        message = "is the host of a registry in lower case, as docker.io, with a port if it has one"
+        raise ValueError(message)
+    return text
+
+
+def _sorted_once(namespaces: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple(sorted(set(namespaces)))
 
 
 def _no_duplicates(memberships: tuple["Membership", ...]) -> tuple["Membership", ...]:
@@ -92,6 +106,18 @@ SourceChange = Annotated[
 ]
 
 
+MirrorNamespaces = Annotated[
+    tuple[Annotated[str, StringConstraints(min_length=1, max_length=255), AfterValidator(_namespace)], ...],
+    AfterValidator(_sorted_once),
+    Field(
+        title="Mirror namespaces",
+        description="Registries this one stands in for: clients that use vreg as a mirror name them.",
+        max_length=_MAX_NAMESPACES,
+        examples=[["docker.io"]],
+    ),
+]
+
+
 class VirtualRegistryCreate(BaseModel):
     """A named, ordered list of upstreams that clients see as one registry."""
 
@@ -120,6 +146,7 @@ class VirtualRegistryCreate(BaseModel):
     ] = False
     on_source_change: SourceChange = "allow"
     memberships: Memberships = ()
+    mirror_namespaces: MirrorNamespaces = ()
 
 
 class VirtualRegistryChange(BaseModel):
@@ -132,6 +159,7 @@ class VirtualRegistryChange(BaseModel):
     anonymous_pull: StrictBool = may_be_left_out()
     on_source_change: SourceChange = may_be_left_out()
     memberships: Memberships = may_be_left_out()
+    mirror_namespaces: MirrorNamespaces = may_be_left_out()
 
 
 class VirtualRegistryView(BaseModel):
@@ -145,6 +173,7 @@ class VirtualRegistryView(BaseModel):
     anonymous_pull: bool
     on_source_change: OnSourceChange
     memberships: tuple[Membership, ...]
+    mirror_namespaces: tuple[str, ...]
     version: int
     created_at: datetime
     updated_at: datetime
