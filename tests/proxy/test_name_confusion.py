@@ -58,7 +58,7 @@ SAYINGS = {
     "short body": Saying("network", Reply(200, (("Content-Type", OCI_MANIFEST),), THEIRS, cut=20)),
     "garbage": Saying("server_error", Reply(200, (), b"no json, no image")),
     "credential refused": Saying("auth", error_reply(401, "UNAUTHORIZED"), has_identity=True),
-    "no credential": Saying("auth", error_reply(500, "UNKNOWN"), has_identity=True),
+    "no credential": Saying("network", error_reply(500, "UNKNOWN"), has_identity=True),
 }
 
 
