@@ -37,6 +37,7 @@ class Addresses:
     proxy: Listen
     api: Listen
     nats: Listen
+    metrics: Listen
 
 
 def service_environment(
@@ -75,6 +76,7 @@ def _decided(
         "VREG_PROXY_STATE": str(home.proxy_state),
         "VREG_PROXY_CACHE": inherited.get("VREG_PROXY_CACHE") or str(home.proxy_cache),
         "VREG_PROXY_WORKERS": str(workers),
+        "VREG_PROXY_METRICS_LISTEN": str(addresses.metrics),
     }
 
 

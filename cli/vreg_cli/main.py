@@ -45,7 +45,7 @@ def vreg(
 
 
 @app.command()
-def up(
+def up(  # noqa: PLR0913 - each option is an argument
     *,
     home: HomeOption = Path(".vreg"),
     proxy_listen: Annotated[
@@ -74,9 +74,18 @@ def up(
         int,
         typer.Option(envvar="VREG_PROXY_WORKERS", min=1, max=64, help="Worker processes of the proxy."),
     ] = 1,
+    metrics_listen: Annotated[
+        Listen,
+        typer.Option(
+            parser=_listen,
+            metavar="HOST:PORT",
+            envvar="VREG_PROXY_METRICS_LISTEN",
+            help="Where the proxy tells Prometheus of itself.",
+        ),
+    ] = Listen("127.0.0.1:8501"),  # noqa: B008 - an immutable string
 ) -> None:
     """Run all of vreg on this machine: bus, api, token-broker and proxy."""
-    addresses = Addresses(proxy_listen, api_listen, Listen(f"127.0.0.1:{nats_port}"))
+    addresses = Addresses(proxy_listen, api_listen, Listen(f"127.0.0.1:{nats_port}"), metrics_listen)
     with one_line():
         bring_up(Wishes(home, addresses, workers, dict(os.environ)), say)
 

@@ -2,10 +2,11 @@
 
 import ipaddress
 import re
+from datetime import timedelta
 from pathlib import Path
 from typing import Annotated, Literal, Self, TypeVar
 
-from pydantic import AliasChoices, Field, ValidationError, field_validator
+from pydantic import AliasChoices, BeforeValidator, Field, ValidationError, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from vreg_shared.errors import VregError
@@ -44,6 +45,20 @@ class Listen(str):
             message = "write it as host:port, for example 127.0.0.1:8500"
             raise ValueError(message)
         return cls(text)
+
+
+def _seconds(value: object) -> object:
+    """Read a plain number; what is none is left to pydantic, which reads ISO 8601."""
+    if not isinstance(value, str):
+        return value
+    try:
+        return timedelta(seconds=float(value))
+    except (ValueError, OverflowError):
+        return value
+
+
+Seconds = Annotated[timedelta, BeforeValidator(_seconds)]
+"""A time in the environment, as a number of seconds."""
 
 
 def _comma_list(value: object) -> object:

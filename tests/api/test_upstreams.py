@@ -54,8 +54,15 @@ async def refused(api: Api, body: dict[str, Any], field: str) -> str:
 
 
 async def test_an_upstream_is_created_read_listed_changed_and_deleted(any_api: Api) -> None:
-    created = await ecr(any_api, repository_prefix="/team-a/", tag_validity_seconds=0, stale_policy="always")
+    created = await ecr(
+        any_api,
+        repository_prefix="/team-a/",
+        tag_validity_seconds=0,
+        stale_for=["auth", "network"],
+        max_stale_seconds=60,
+    )
     assert created["repository_prefix"] == "team-a"
+    assert (created["stale_for"], created["max_stale_seconds"]) == (["network", "auth"], 60)
     path = f"/upstreams/{created['id']}"
     assert (await any_api.call("GET", path)).json() == created
     assert (await any_api.call("GET", "/upstreams")).json()["items"] == [created]
@@ -71,6 +78,26 @@ async def test_the_record_says_all_that_brokers_and_proxies_need(api: Api) -> No
     found = await api.world.upstreams.read(created["id"], ROOT)
     expected = {name: created[name] for name in UpstreamRecord.model_fields}
     assert found.record().model_dump(mode="json") == expected
+
+
+async def test_a_stale_policy_is_changed_as_a_whole_and_given_no_end_by_null(any_api: Api) -> None:
+    created = await ecr(any_api, max_stale_seconds=3600)
+    assert created["stale_for"] == ["network", "server_error", "throttled"]
+    change = {"stale_for": ["deleted", "deleted"], "max_stale_seconds": None}
+    changed = (await any_api.change("upstreams", created, change)).json()
+    assert (changed["stale_for"], changed["max_stale_seconds"]) == (["deleted"], None)
+    assert changed["cache_epoch"] == 0
+    same = await any_api.change("upstreams", changed, {"stale_for": ["deleted"]})
+    assert same.json()["version"] == changed["version"]
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [("stale_for", ["sometimes"]), ("stale_for", "network"), ("max_stale_seconds", -1)],
+)
+async def test_a_stale_policy_of_other_words_is_refused(api: Api, field: str, value: object) -> None:
+    body = {"name": "hub", "kind": "oci", "host": "registry-1.docker.io", field: value}
+    assert (await api.call("POST", "/upstreams", json=body)).status_code == 422
 
 
 async def test_a_host_is_kept_in_lower_case(api: Api) -> None:

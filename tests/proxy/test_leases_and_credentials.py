@@ -258,15 +258,15 @@ def accepting(password: str) -> Callable[[Seen], Reply | None]:
     return override
 
 
-async def private_upstream(world: ProxyWorld, password: str) -> Lease:
-    lease, _ = await private_server(world, password)
+async def private_upstream(world: ProxyWorld, password: str, **fields: object) -> Lease:
+    lease, _ = await private_server(world, password, **fields)
     return lease
 
 
-async def private_server(world: ProxyWorld, password: str) -> tuple[Lease, FakeServer]:
+async def private_server(world: ProxyWorld, password: str, **fields: object) -> tuple[Lease, FakeServer]:
     registry = holding()
     registry.override = accepting(password)
-    server = await world.upstream("a", registry, identity_id="identity")
+    server = await world.upstream("a", registry, identity_id="identity", **fields)
     world.registry("main", "a")
     known = tuple(fingerprints(CA_PEM))
     scope = f"identity/{server.authority}"
@@ -323,6 +323,21 @@ async def test_what_is_cached_is_served_when_no_credential_is_to_be_had(world: P
     assert "Stale" in tag.headers["warning"]
     assert (await world.get(BLOB, token)).status == 200
     assert (await world.get(BY_TAG.replace("/1", "/uncached"), token)).status == 503
+
+
+async def test_without_a_credential_digests_are_served_and_tags_only_where_the_policy_says_so(
+    world: ProxyWorld,
+) -> None:
+    lease = await private_upstream(world, "first", stale_for=())
+    world.put_lease(replace(lease, not_after=world.clock.now() + timedelta(seconds=1000)))
+    token = world.access()
+    await world.get(BY_TAG, token)
+    await world.get(BLOB, token)
+    world.clock.advance(2000)
+    tag = await world.get(BY_TAG, token)
+    assert (tag.status, tag.reason()) == (503, "upstream_auth_unavailable")
+    assert (await world.get(BY_DIGEST, token)).body == MANIFEST
+    assert (await world.get(BLOB, token)).status == 200
 
 
 async def test_a_credential_that_stays_refused_is_a_403_in_our_words(world: ProxyWorld) -> None:

@@ -8,7 +8,8 @@ from urllib.parse import urlsplit
 from pydantic import ByteSize, Field, field_validator, model_validator
 
 from vreg_proxy.cache.limits import KEEP_FREE, SCRUB_RATE, Limits
-from vreg_shared.settings import Listen, ServiceSettings
+from vreg_shared.registry_client import MAX_BODIES
+from vreg_shared.settings import Listen, Seconds, ServiceSettings
 
 MOST_DAYS: Final = 10_000
 _EVERYWHERE = frozenset({"0.0.0.0", "::", "*"})  # noqa: S104 - compared with, not bound to
@@ -46,8 +47,16 @@ class ProxySettings(ServiceSettings):
         Path | None, Field(description="PEM file of the listener's certificate chain.")
     ] = None
     proxy_tls_key: Annotated[Path | None, Field(description="PEM file of the certificate's key.")] = None
+    proxy_mirror_namespace: Annotated[
+        str | None,
+        Field(
+            description="The registry that names without a slug are of, as docker.io; they are looked up in"
+            " the virtual registry that mirrors it.",
+            pattern=r"^[a-z0-9.-]+(:[0-9]+)?$",
+        ),
+    ] = None
     proxy_max_stale_auth: Annotated[
-        timedelta | None,
+        Seconds | None,
         Field(
             description="Seconds to let clients in by a configuration nobody confirms, while the bus is down;"
             " unset means until their tokens expire.",
@@ -55,7 +64,44 @@ class ProxySettings(ServiceSettings):
         ),
     ] = None
 
-    @field_validator("proxy_listen", mode="before")
+    proxy_drain_grace: Annotated[
+        Seconds,
+        Field(
+            description="Seconds after SIGTERM in which new connections are still served, so that balancers"
+            " can hear of it.",
+            ge=timedelta(),
+        ),
+    ] = timedelta(seconds=1)
+    proxy_drain_limit: Annotated[
+        Seconds,
+        Field(description="Seconds that running pulls have to finish after that.", ge=timedelta()),
+    ] = timedelta(seconds=30)
+    proxy_max_connections: Annotated[
+        int, Field(description="Connections that one worker process serves at once.", ge=1)
+    ] = 8192
+    proxy_client_requests: Annotated[
+        int,
+        Field(
+            description="Pulls of one client that one worker process serves at once: of an access token, or"
+            " of an address without one.",
+            ge=1,
+        ),
+    ] = 1024
+    proxy_upstream_fills: Annotated[
+        int,
+        Field(
+            description="Blobs that one worker process fetches at once from one upstream; one client gets"
+            " three quarters of them at most.",
+            ge=1,
+            le=MAX_BODIES,
+        ),
+    ] = MAX_BODIES
+    proxy_metrics_listen: Annotated[
+        Listen | None,
+        Field(description="Address to serve /metrics on, as host:port; unset means nowhere."),
+    ] = None
+
+    @field_validator("proxy_listen", "proxy_metrics_listen", mode="before")
     @classmethod
     def _address(cls, value: object) -> object:
         return Listen.parse(value) if isinstance(value, str) else value
@@ -104,6 +150,9 @@ class ProxySettings(ServiceSettings):
     def _fits_together(self) -> Self:
         if (self.proxy_tls_certificate is None) != (self.proxy_tls_key is None):
             message = "VREG_PROXY_TLS_CERTIFICATE and VREG_PROXY_TLS_KEY are set together or not at all"
+            raise ValueError(message)
+        if self.proxy_metrics_listen is not None and not self.proxy_metrics_listen.port:
+            message = "VREG_PROXY_METRICS_LISTEN needs a port, for all worker processes share it"
             raise ValueError(message)
         if self.proxy_external_url is None and self.proxy_listen.host in _EVERYWHERE:
             message = "VREG_PROXY_EXTERNAL_URL must be set when VREG_PROXY_LISTEN means every address"

@@ -76,7 +76,8 @@ UPSTREAMS: Final = sa.Table(
     sa.Column("identity_id", sa.String(26), sa.ForeignKey(IDENTITIES.c.id), nullable=True, index=True),
     sa.Column("repository_prefix", sa.Text, nullable=False),
     sa.Column("tag_validity_seconds", sa.Integer, nullable=False),
-    sa.Column("stale_policy", sa.Text, nullable=False),
+    sa.Column("stale_for", sa.JSON, nullable=False),
+    sa.Column("max_stale_seconds", sa.Integer, nullable=True),
     sa.Column("token_realm", sa.Text, nullable=True),
     sa.Column("private_ca", sa.Text, nullable=True),
     sa.Column("enabled", sa.Boolean, nullable=False),
@@ -91,6 +92,7 @@ VIRTUAL_REGISTRIES: Final = sa.Table(
     sa.Column("slug", sa.Text, nullable=False, unique=True),
     sa.Column("description", sa.Text, nullable=False),
     sa.Column("anonymous_pull", sa.Boolean, nullable=False),
+    sa.Column("on_source_change", sa.Text, nullable=False),
     *_kept(),
 )
 
@@ -105,6 +107,16 @@ MEMBERSHIPS: Final = sa.Table(
     sa.Column("on_hidden", sa.Text, nullable=False),
     sa.UniqueConstraint("registry_id", "position"),
 )
+
+MIRROR_NAMESPACES: Final = sa.Table(
+    "mirror_namespaces",
+    METADATA,
+    sa.Column("namespace", sa.Text, primary_key=True),
+    sa.Column(
+        "registry_id", sa.String(26), sa.ForeignKey(VIRTUAL_REGISTRIES.c.id), nullable=False, index=True
+    ),
+)
+"""A namespace is mirrored by one registry: its name alone is the key."""
 
 ACCESS_TOKENS: Final = sa.Table(
     "access_tokens",

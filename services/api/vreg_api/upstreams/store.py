@@ -13,7 +13,7 @@ from vreg_api.permissions import Limits
 from vreg_api.store import rows
 from vreg_api.store.database import Transaction
 from vreg_api.store.tables import MEMBERSHIPS, UPSTREAMS
-from vreg_shared.messages.upstream import StalePolicy, UpstreamRecord
+from vreg_shared.messages.upstream import StaleCase, UpstreamRecord
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,7 +28,8 @@ class Upstream:
     identity_id: str | None
     repository_prefix: str
     tag_validity_seconds: int
-    stale_policy: StalePolicy
+    stale_for: tuple[StaleCase, ...]
+    max_stale_seconds: int | None
     token_realm: str | None
     private_ca: str | None
     enabled: bool
@@ -109,7 +110,8 @@ def _within(limits: Limits) -> sa.ColumnElement[bool]:
 
 
 def _upstream(row: rows.Row) -> Upstream:
-    return Upstream(**{name: value for name, value in row.items() if name != "name_key"})
+    values = {name: value for name, value in row.items() if name != "name_key"}
+    return Upstream(**values | {"stale_for": tuple(row["stale_for"])})
 
 
 def _values(upstream: Upstream) -> dict[str, Any]:

@@ -43,7 +43,9 @@ class VirtualRegistries:
             slug=wish.slug,
             description=wish.description,
             anonymous_pull=wish.anonymous_pull,
+            on_source_change=wish.on_source_change,
             memberships=_records(wish.memberships),
+            mirror_namespaces=wish.mirror_namespaces,
             version=1,
             created_at=now,
             updated_at=now,
@@ -116,6 +118,8 @@ class VirtualRegistries:
     async def _require_sound(self, tx: Transaction, registry: VirtualRegistry, limits: Limits) -> None:
         if await self.store.id_of_slug(tx, registry.slug) not in {None, registry.id}:
             raise problems.name_taken(NOUN, "slug")
+        if await self.store.mirrors_elsewhere(tx, registry):
+            raise problems.name_taken(NOUN, "mirror_namespaces")
         ids = [membership.upstream_id for membership in registry.memberships]
         missing = await self.upstreams.missing(tx, ids, limits)
         for index, upstream_id in enumerate(ids):

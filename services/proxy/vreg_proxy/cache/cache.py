@@ -130,6 +130,10 @@ class Cache:
         """Return the upstream that served this repository of a virtual registry last."""
         return await self._index.server_of(registry_id, repository)
 
+    async def served(self, registry_id: str, after: str, most: int) -> list[tuple[str, str]] | None:
+        """Return repositories that were served, by name, each with its upstream; None: nobody can say."""
+        return await self._index.served(registry_id, after, most)
+
     def remember_server(self, registry_id: str, repository: str, upstream_id: str) -> None:
         """Remember which upstream served this repository."""
         self._index.remember_server(registry_id, repository, upstream_id)

@@ -23,6 +23,10 @@ _OF_ORIGIN: Final = "upstream_id = ? AND cache_epoch = ? AND repository = ?"
 _RIGHT: Final = f"SELECT media_type, size FROM rights WHERE {_OF_ORIGIN} AND digest = ? AND kind = ?"  # noqa: S608 - a constant
 _TAG: Final = f"SELECT digest, checked_at FROM tags WHERE {_OF_ORIGIN} AND tag = ?"  # noqa: S608 - a constant
 _SERVER: Final = "SELECT upstream_id FROM servers WHERE registry_id = ? AND repository = ?"
+_SERVED: Final = (
+    "SELECT repository, upstream_id FROM servers WHERE registry_id = ? AND repository > ?"
+    " ORDER BY repository LIMIT ?"
+)
 _GRANT: Final = "INSERT OR REPLACE INTO rights VALUES (?, ?, ?, ?, ?, ?, ?)"
 _POINT: Final = (
     "INSERT INTO tags VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET"
@@ -138,6 +142,16 @@ class Index:
                 return upstream_id
             case _:
                 return None
+
+    async def served(self, registry_id: str, after: str, most: int) -> list[tuple[str, str]] | None:
+        """Return repositories of a virtual registry and who served each last, in the order of their names.
+
+        At most so many after `after`; None when the disk cannot say.
+        """
+        found = await self._disk.browse([(_SERVED, (registry_id, after, most))])
+        return (
+            None if found is None else [(str(repository), str(upstream)) for repository, upstream in found[0]]
+        )
 
     def remember_server(self, registry_id: str, repository: str, upstream_id: str) -> None:
         """Remember which upstream served this repository."""
