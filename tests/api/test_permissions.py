@@ -191,7 +191,7 @@ async def test_a_limited_editor_tends_an_upstream_and_does_not_repoint_it(
     refused = await api.call("PATCH", path, json=change, headers={**headers, "If-Match": "*"})
     assert (refused.status_code, refused.json()["code"]) == (403, "forbidden")
     assert next(iter(change)) in refused.json()["detail"]
-    tended = {"description": "ours", "tag_validity_seconds": 60, "stale_policy": "never", "enabled": False}
+    tended = {"description": "ours", "tag_validity_seconds": 60, "stale_for": [], "enabled": False}
     done = await api.call("PATCH", path, json=tended, headers={**headers, "If-Match": "*"})
     assert done.status_code == 200
     assert done.json().items() >= tended.items()

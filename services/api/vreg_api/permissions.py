@@ -87,7 +87,9 @@ _SHARED_READING: Final = frozenset({Noun.IDENTITY, Noun.MACHINE_IDENTITY, Noun.U
 """What several registries may use, so that one of them is enough to see it."""
 _OWN_FIELDS: Final[Mapping[Noun, frozenset[str]]] = MappingProxyType(
     {
-        Noun.UPSTREAM: frozenset({"description", "tag_validity_seconds", "stale_policy", "enabled"}),
+        Noun.UPSTREAM: frozenset(
+            {"description", "tag_validity_seconds", "stale_for", "max_stale_seconds", "enabled"}
+        ),
         Noun.VIRTUAL_REGISTRY: frozenset({"description", "memberships"}),
     }
 )
