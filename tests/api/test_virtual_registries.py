@@ -2,7 +2,7 @@ from typing import Any
 
 import pytest
 
-from tests.support.api_world import Api
+from tests.support.api_world import ROOT, Api
 from vreg_shared.messages.registry import RegistryRecord
 
 
@@ -33,13 +33,14 @@ async def test_a_registry_is_created_read_listed_changed_and_deleted(any_api: Ap
     }
     created = await any_api.create("virtual_registries", body)
     assert [each["upstream_id"] for each in created["memberships"]] == [second, first]
+    assert created["on_source_change"] == "allow"
     assert created["mirror_namespaces"] == ["docker.io", "registry.k8s.io"]
     path = f"/virtual_registries/{created['id']}"
     assert (await any_api.call("GET", path)).json() == created
     assert (await any_api.call("GET", "/virtual_registries")).json()["items"] == [created]
-    change = {"slug": "team2", "anonymous_pull": False}
+    change = {"slug": "team2", "anonymous_pull": False, "on_source_change": "block"}
     changed = (await any_api.change("virtual_registries", created, change)).json()
-    assert changed["slug"] == "team2"
+    assert (changed["slug"], changed["on_source_change"]) == ("team2", "block")
     assert changed["memberships"] == created["memberships"]
     assert (await any_api.call("DELETE", path)).status_code == 204
     assert (await any_api.call("GET", path)).status_code == 404
@@ -67,7 +68,7 @@ async def test_the_record_says_all_that_proxies_need(api: Api) -> None:
         "mirror_namespaces": ["docker.io"],
     }
     created = await api.create("virtual_registries", body)
-    found = await api.world.virtual_registries.read(created["id"])
+    found = await api.world.virtual_registries.read(created["id"], ROOT)
     expected = {name: created[name] for name in RegistryRecord.model_fields}
     assert found.record().model_dump(mode="json") == expected
 

@@ -21,8 +21,8 @@ from vreg_shared.key_files import Service
 from vreg_shared.settings import Listen
 
 _TOKEN = re.compile(r"vreg_[0-9A-Z]{26}_[A-Za-z0-9_-]{43}")
-_START_SECONDS = 60.0
-_STOP_SECONDS = 60.0
+_START_SECONDS = 180.0
+_STOP_SECONDS = 120.0
 _PASSED_ON = ("PATH", "HOME", "LANG", "TMPDIR")
 
 

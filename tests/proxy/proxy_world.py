@@ -27,7 +27,7 @@ from vreg_shared.messages.lease import key_of, seal_lease
 from vreg_shared.messages.record import SignedRecord
 from vreg_shared.messages.refresh import RefreshReply, RefreshRequest
 from vreg_shared.messages.registry import MembershipRecord, RegistryRecord
-from vreg_shared.messages.upstream import UpstreamRecord
+from vreg_shared.messages.upstream import StaleCase, UpstreamRecord
 from vreg_shared.metrics import Meter
 from vreg_shared.registry_client import open_upstream_session
 from vreg_shared.sealing import SealingKey
@@ -50,6 +50,26 @@ class FakeBroker:
         if self.answer is None:
             raise BrokerUnavailableError("the bus is down")
         return self.answer(request)
+
+
+@dataclass
+class ToldAudit:
+    """Keeps what it is told."""
+
+    told: list[tuple[str, str, Mapping[str, Any]]] = field(default_factory=list)
+
+    def tell(self, kind: str, subject: str, facts: Mapping[str, Any]) -> None:
+        self.told.append((kind, subject, facts))
+
+
+@dataclass
+class CountedStale:
+    """Keeps what it is told."""
+
+    served: list[tuple[str, str]] = field(default_factory=list)
+
+    def stale_served(self, upstream_id: str, case: StaleCase) -> None:
+        self.served.append((upstream_id, case))
 
 
 @dataclass(frozen=True)
@@ -94,12 +114,15 @@ class ProxyWorld:
     pulls: Pulls
     cache: Cache
     open_upstream: Callable[..., Any]
+    audit: ToldAudit
+    stale: CountedStale
     versions: dict[str, int] = field(default_factory=dict)
 
     def put(self, noun: str, record: RegistryRecord | UpstreamRecord | AccessRecord) -> None:
         """Publish a record."""
-        self.configured.config.adopt(self._signed(f"{noun}.{record.id}", record.model_dump_json()))
-        self.pulls.asking.forget()
+        signed = self._signed(f"{noun}.{record.id}", record.model_dump_json())
+        self.configured.config.adopt(signed)
+        self.pulls.config_changed(signed)
 
     def delete(self, key: str) -> None:
         """Publish a tombstone."""
@@ -108,8 +131,9 @@ class ProxyWorld:
     def put_lease(self, lease: Lease) -> None:
         """Publish a lease."""
         body = seal_lease(lease, self.sealing_key.public).model_dump_json()
-        self.leases.adopt(self._signed(key_of(lease.scope), body))
-        self.pulls.asking.forget()
+        signed = self._signed(key_of(lease.scope), body)
+        self.leases.adopt(signed)
+        self.pulls.lease_changed(signed)
 
     def _signed(self, key: str, body: str, *, deleted: bool = False) -> SignedRecord:
         self.versions[key] = version = self.versions.get(key, 0) + 1
@@ -229,6 +253,7 @@ async def proxy_world(
     """Assemble a proxy over a cache in `folder`."""
     clock, config, broker, sealing_key = ManualClock(), ConfigCache(), FakeBroker(), SealingKey.generate()
     leases = LeaseCache(sealing_key, clock)
+    audit, stale = ToldAudit(), CountedStale()
     configured = Configured(config)
     async with AsyncExitStack() as stack:
         cache = await stack.enter_async_context(open_cache(folder, clock))
@@ -238,6 +263,8 @@ async def proxy_world(
             broker,
             cache,
             clock,
+            audit=audit,
+            counts=stale,
             meter=Meter(),
             limits=limits or Limits(),
         )
@@ -248,4 +275,6 @@ async def proxy_world(
 
         mirrors = Mirrors(mirror_namespace)
         surface = make_surface(configured, pulls, SigningKey.generate(), EXTERNAL_URL, clock, mirrors=mirrors)
-        yield ProxyWorld(surface, configured, leases, broker, clock, sealing_key, pulls, cache, open_upstream)
+        yield ProxyWorld(
+            surface, configured, leases, broker, clock, sealing_key, pulls, cache, open_upstream, audit, stale
+        )

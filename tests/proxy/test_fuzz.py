@@ -20,8 +20,10 @@ from tests.proxy.test_pulls import BLOB, BY_TAG, LAYER, MANIFEST, holding
 from tests.support.fake_registry import FakeRegistry
 from tests.support.fake_server import Reply, Seen
 from tests.support.full import is_full
-from vreg_proxy.distribution.authentication import Known
+from vreg_proxy.distribution.authentication import Authenticator, Known
+from vreg_proxy.distribution.tokens import TokenMint
 from vreg_shared.oci.digest import Digest
+from vreg_shared.signing import SigningKey
 
 HANG_SECONDS = 10.0
 """A machine may be busy; what takes this long hangs."""
@@ -245,7 +247,8 @@ async def test_no_credential_fails_and_no_challenge_says_what_it_was_told(
     world: ProxyWorld, given_: str
 ) -> None:
     raw = given_.encode("latin-1")
-    client = world.surface._authenticator.client(raw)  # noqa: SLF001 - bytes that a str header cannot hold
+    mint = TokenMint(SigningKey.generate(), "registry.example.com")
+    client = Authenticator(world.configured, mint, world.clock).client(raw)  # bytes no str header can hold
     assert not isinstance(client, Known)
     answer = await prompt(
         world, BY_TAG, headers={"authorization": given_.encode("ascii", "replace").decode()}
@@ -315,7 +318,8 @@ async def test_no_answer_of_an_upstream_is_a_failure_of_ours(
 ) -> None:
     world = hostile.world
     hostile.reply = reply
-    world.pulls.asking.forget()
+    for upstream_id in world.configured.snapshot().upstreams:
+        world.pulls.asking.upstream_changed(upstream_id)
     with OPENED.within(folder):
         answer = await prompt(world, f"/v2/main/team/app/{asked}", token=world.access())
     assert answer.status in {200, 206, 403, 404, 429, 502, 503}, (answer.status, answer.body)

@@ -32,6 +32,7 @@ from vreg_shared.messages.record import SignedRecord, encode
 from vreg_shared.messages.refresh import SUBJECT, RefreshReply
 from vreg_shared.messages.registry import BUCKET, MembershipRecord, RegistryRecord
 from vreg_shared.messages.upstream import UpstreamRecord
+from vreg_shared.private_ca import fingerprints
 from vreg_shared.provider import Presentation
 from vreg_shared.secret import Secret
 
@@ -191,6 +192,7 @@ async def test_a_lease_is_asked_of_the_broker_and_outlives_it(tmp_path: Path) ->
         keys = Keys.make(tmp_path / "keys", nats.seeds)
         now = datetime.now(UTC)
         first = Lease(
+            private_ca_sha256=tuple(fingerprints(CA_PEM)),
             scope=f"identity/{upstream.authority}",
             identity_id="identity",
             hosts=(upstream.authority,),

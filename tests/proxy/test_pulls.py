@@ -130,7 +130,7 @@ async def test_a_stale_copy_is_served_with_a_warning_while_its_upstream_is_down(
 
 async def test_no_stale_copy_is_served_when_the_policy_says_never(world: ProxyWorld) -> None:
     registry = holding()
-    await world.upstream("a", registry, tag_validity_seconds=60, stale_policy="never")
+    await world.upstream("a", registry, tag_validity_seconds=60, stale_for=())
     world.registry("main", "a")
     token = world.access()
     await world.get(BY_TAG, token)

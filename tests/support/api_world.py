@@ -11,6 +11,7 @@ import httpx
 from tests.support.clock import ManualClock
 from tests.support.fake_record_bus import FakeRecordBus
 from vreg_api.app import create_app
+from vreg_api.authentication import Actor
 from vreg_api.store.database import Database
 from vreg_api.store.schema import migrate
 from vreg_api.world import Means, World, make_world
@@ -37,6 +38,9 @@ PASSWORD = {
     "auth_method": {"method": "basic.password", "username": "robot$vreg", "password": "canary-password"},
     "usable_for": {"hosts": ["harbor.example.com"]},
 }
+
+
+ROOT = Actor("root", "root", "admin")
 
 
 class Api:
@@ -86,6 +90,11 @@ class Api:
     ) -> httpx.Response:
         """Call below `/api/v1`."""
         return await self.client.request(method, f"/api/v1{path}", headers=headers, json=json)
+
+    async def token(self, role: str, registry_ids: list[str] | None = None) -> dict[str, str]:
+        """Make an access token, and return the header that shows it."""
+        wish = {"name": role, "role": role, "registry_ids": registry_ids}
+        return {"Authorization": f"Bearer {(await self.create('access_tokens', wish))['token']}"}
 
     async def create(self, noun: str, body: Mapping[str, Any]) -> dict[str, Any]:
         answer = await self.call("POST", f"/{noun}", json=body)

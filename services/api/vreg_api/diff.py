@@ -12,7 +12,7 @@ from vreg_shared.telemetry import redact_text
 
 MAX_TEXT: Final = 2000
 _UNTOLD: Final = frozenset({"id", "version", "created_at", "updated_at", "name_key"})
-_SECRET: Final = frozenset({"sealed_secrets", "secret_sha256"})
+_SECRET: Final = frozenset({"sealed_secrets", "secret_sha256", "previous_sha256"})
 
 
 def changes(before: object | None, after: object | None) -> tuple[FieldChange, ...]:

@@ -12,6 +12,14 @@ _TURNS_TEXT_AROUND: Final = frozenset(
 )
 
 
+def _name(text: str) -> str:
+    """Refuse what cannot be seen: two names that look alike are one to people."""
+    if any(unicodedata.category(each) == "Cf" for each in text):
+        message = "must not contain characters that cannot be seen"
+        raise ValueError(message)
+    return _one_line(text)
+
+
 def _one_line(text: str) -> str:
     if any(unicodedata.category(each) in _REFUSED or each in _TURNS_TEXT_AROUND for each in text):
         message = "must be one line of text without control characters"
@@ -27,7 +35,7 @@ def _lines(text: str) -> str:
 Name = Annotated[
     str,
     StringConstraints(strip_whitespace=True, min_length=1, max_length=255),
-    AfterValidator(_one_line),
+    AfterValidator(_name),
     Field(title="Name", description="Unique, whatever the case of its letters.", examples=["production"]),
 ]
 Description = Annotated[

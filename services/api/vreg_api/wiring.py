@@ -71,6 +71,7 @@ async def running(world: World, bus: Bus) -> AsyncIterator[None]:
                 group.create_task(_or_end_process("pull archiver", world.pull_archiver.run())),
                 group.create_task(_or_end_process("refusals", world.refusals.run())),
                 group.create_task(_or_end_process("retention", _let_go(world))),
+                group.create_task(_or_end_process("last_uses", world.last_uses.run())),
             ]
             try:
                 yield

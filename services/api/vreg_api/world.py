@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Protocol
 
+from vreg_api.access.last_uses import LastUses
 from vreg_api.access.service import AccessTokens
 from vreg_api.access.store import AccessStore, StoredAccess
 from vreg_api.archiver import Archiver, ReadsStreams
@@ -13,7 +14,7 @@ from vreg_api.audit.refusals import Refusals
 from vreg_api.audit.service import AuditEvents
 from vreg_api.audit.store import AuditStore
 from vreg_api.audit.verification import Verification
-from vreg_api.authentication import Authenticator
+from vreg_api.authentication import AccessTokenAuthenticator, Authenticates, FailedAttempts
 from vreg_api.identities.credentials import Sealer
 from vreg_api.identities.service import Identities
 from vreg_api.identities.store import IdentityStore
@@ -33,6 +34,7 @@ from vreg_api.virtual_registries.service import VirtualRegistries
 from vreg_api.virtual_registries.store import VirtualRegistryStore
 from vreg_shared.catalogue import Catalogue
 from vreg_shared.clock import Clock
+from vreg_shared.failure_limit import FailureLimit
 from vreg_shared.key_files import Service
 from vreg_shared.messages import audit, pulls
 from vreg_shared.operator_grants import OperatorGrants
@@ -75,7 +77,9 @@ class World:
     virtual_registries: VirtualRegistries
     access_tokens: AccessTokens
     provider_catalogue: ProviderCatalogue
-    authenticator: Authenticator
+    last_uses: LastUses
+    authenticator: Authenticates
+    failed_attempts: FailedAttempts
     audit_events: AuditEvents
     pull_log: PullLog
     relay: Relay
@@ -97,6 +101,7 @@ def make_world(means: Means) -> World:
         database=database, store=audit_store, keys=keys, signing_key=means.signing_key, clock=clock
     )
     outbox = ArchivedOutbox(database, archive)
+    last_uses = LastUses(database=database, store=access, clock=clock)
     relay = Relay(means.bus, outbox, Records(database), means.signing_key)
     database.on_commit(relay.wake)
     return World(
@@ -110,6 +115,7 @@ def make_world(means: Means) -> World:
             clock=clock,
             store=identities,
             upstreams=upstreams,
+            registries=registries,
             grants=means.grants,
         ),
         upstreams=Upstreams(
@@ -134,7 +140,9 @@ def make_world(means: Means) -> World:
             database=database, ledger=ledger, clock=clock, store=access, registries=registries
         ),
         provider_catalogue=ProviderCatalogue(catalogue, means.grants),
-        authenticator=Authenticator(StoredAccess(database, access), clock),
+        last_uses=last_uses,
+        authenticator=AccessTokenAuthenticator(StoredAccess(database, access), last_uses, clock),
+        failed_attempts=FailedAttempts(FailureLimit(), clock),
         audit_events=AuditEvents(
             database=database,
             store=audit_store,

@@ -3,6 +3,7 @@
 from typing import Final
 
 from vreg_shared.clock import Clock
+from vreg_shared.messages.upstream import StaleCase
 from vreg_shared.metrics import Meter
 from vreg_shared.provider import Verdict
 
@@ -32,7 +33,8 @@ class Measures:
         )
         self._stale = meter.counter(
             "vreg_proxy_stale_answers_total",
-            "Manifests served from cache because the upstream was not there.",
+            "Copies found that an upstream could not confirm, by the case they were served in.",
+            ("upstream", "case"),
         )
         self._limits = meter.counter(
             "vreg_proxy_limits_hit_total", "Requests refused with 429 by a limit of our own.", ("limit",)
@@ -64,9 +66,9 @@ class Measures:
         """Count a body that ended early."""
         self._cut.add(("client" if by_client else "upstream",))
 
-    def served_stale(self) -> None:
-        """Count an answer from cache that the upstream could not confirm."""
-        self._stale.add()
+    def stale_served(self, upstream_id: str, case: StaleCase) -> None:
+        """Count a copy that its upstream could not confirm."""
+        self._stale.add((upstream_id, case))
 
     def hit(self, limit: str) -> None:
         """Count a request refused by one of our own limits."""

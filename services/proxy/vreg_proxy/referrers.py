@@ -9,8 +9,9 @@ from vreg_proxy.asking import Asking, origin_of
 from vreg_proxy.cache import Origin
 from vreg_proxy.holdings import ManifestHoldings
 from vreg_proxy.manifests import Served
-from vreg_proxy.resolution import Candidate, Obstacle, Step, step_after
-from vreg_proxy.walk import Found, Nowhere, Stopped
+from vreg_proxy.resolution import Candidate, Obstacle
+from vreg_proxy.staleness import CountsStale, Staleness
+from vreg_proxy.walk import Copy, Found, Nowhere, Refusal, Stopped, staleness
 from vreg_shared.clock import Clock
 from vreg_shared.oci.digest import Digest
 from vreg_shared.oci.media_types import MAX_MANIFEST_BYTES, OCI_INDEX
@@ -40,8 +41,14 @@ class Referrers:
     """Finds referrers. A list is kept as the index it is, so it outlives a restart and an upstream's fall."""
 
     def __init__(
-        self, subjects: FindsSubjects, holdings: ManifestHoldings, asking: Asking, clock: Clock
+        self,
+        subjects: FindsSubjects,
+        holdings: ManifestHoldings,
+        asking: Asking,
+        clock: Clock,
+        counts: CountsStale,
     ) -> None:
+        self._counts = counts
         self._subjects = subjects
         self._holdings = holdings
         self._asking = asking
@@ -78,8 +85,12 @@ class Referrers:
         )
         if isinstance(answer, Manifest):
             return _found(candidate, answer)
-        if copy is not None and _is_stale_good(candidate, answer):
-            return _found(candidate, copy, is_stale=True)
+        if known is not None and copy is not None:
+            age = max(0.0, (self._clock.now() - known.checked_at).total_seconds())
+            stale = staleness(candidate, Refusal(answer, Copy(copy, age)))
+            if stale is not None:
+                self._counts.stale_served(candidate.upstream.id, stale.case)
+                return _found(candidate, copy, stale)
         return Stopped(candidate.upstream.id, answer)
 
     async def _ask(self, candidate: Candidate, subject: Digest, *, has_copy: bool) -> Manifest | Verdict:
@@ -111,18 +122,8 @@ def _lists_of(origin: Origin) -> Origin:
     return Origin(origin.upstream_id, origin.cache_epoch, f"{origin.repository}@referrers")
 
 
-def _is_stale_good(candidate: Candidate, verdict: Verdict) -> bool:
-    step = step_after(
-        verdict.answer,
-        on_hidden=candidate.membership.on_hidden,
-        stale_policy=candidate.upstream.stale_policy,
-        has_copy=True,
-    )
-    return step is Step.SERVE_STALE
-
-
-def _found(candidate: Candidate, index: Manifest, *, is_stale: bool = False) -> Found[Listed]:
-    return Found(candidate, referrers_of(index.body), is_stale=is_stale, is_first=True)
+def _found(candidate: Candidate, index: Manifest, stale: Staleness | None = None) -> Found[Listed]:
+    return Found(candidate, referrers_of(index.body), stale, is_first=True)
 
 
 async def _all(client: RegistryClient, candidate: Candidate, subject: Digest) -> Listed | Verdict:

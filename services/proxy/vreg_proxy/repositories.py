@@ -3,8 +3,8 @@
 from collections.abc import Mapping, Sequence
 from typing import Final, Protocol
 
-from vreg_proxy.resolution import is_allowed
 from vreg_shared.errors import VregError
+from vreg_shared.membership import is_allowed
 from vreg_shared.messages.registry import RegistryRecord
 from vreg_shared.messages.upstream import UpstreamRecord
 from vreg_shared.oci.reference import RepositoryName

@@ -17,6 +17,7 @@ import structlog
 from vreg_proxy.access_log import AccessLog
 from vreg_proxy.app import App, World
 from vreg_proxy.asking import Asking
+from vreg_proxy.audit import AuditTrail, TellsAudit
 from vreg_proxy.blobs import Blobs
 from vreg_proxy.broker import BusBroker
 from vreg_proxy.cache import Cache, open_cache
@@ -47,6 +48,8 @@ from vreg_proxy.record_files import RecordFiles
 from vreg_proxy.referrers import Referrers
 from vreg_proxy.repositories import Repositories
 from vreg_proxy.settings import ProxySettings
+from vreg_proxy.sources import Sources
+from vreg_proxy.staleness import CountsStale
 from vreg_proxy.tags import Tags
 from vreg_proxy.turns import Turns
 from vreg_proxy.upstreams import OpenSession, Upstreams
@@ -108,14 +111,15 @@ async def open_world(settings: ProxySettings, clock: Clock, door: Door) -> Async
         cache = await stack.enter_async_context(
             open_cache(settings.proxy_cache, clock, limits=settings.cache_limits)
         )
-        pulls = Pulls(open_session, leases, BusBroker(bus), cache, clock, meter=meter, limits=limits)
+        trail = AuditTrail(own.signing_key(), platform.node() or "proxy", clock)
+        pulls = Pulls(
+            open_session, leases, BusBroker(bus), cache, clock, audit=trail, meter=meter, limits=limits
+        )
         stack.push_async_callback(pulls.upstreams.close)
 
         def config_changed(record: SignedRecord) -> None:
+            pulls.config_changed(record)
             noun, _, identifier = record.key.partition(".")
-            if noun == "access":
-                return
-            pulls.asking.forget()
             upstream = config.upstream(identifier) if noun == "upstream" else None
             if upstream is not None and upstream.cache_epoch:
                 cache.forget_before(upstream.id, upstream.cache_epoch)
@@ -135,7 +139,7 @@ async def open_world(settings: ProxySettings, clock: Clock, door: Door) -> Async
             writer=public.verifying_key(Service.TOKEN_BROKER),
             cache=leases,
             files=RecordFiles(records / lease.BUCKET),
-            on_change=lambda _: pulls.asking.forget(),
+            on_change=pulls.lease_changed,
         )
         restored = await follow_config.restore() + await follow_leases.restore()
         max_stale = settings.proxy_max_stale_auth
@@ -165,6 +169,7 @@ async def open_world(settings: ProxySettings, clock: Clock, door: Door) -> Async
                 group.create_task(freshness.watch()),
                 group.create_task(RateLimitRequests(pulls.rate_limits).run(bus)),
                 group.create_task(CacheRequests(cache).run(bus)),
+                group.create_task(trail.run(bus)),
                 group.create_task(workers.keep_reporting(lambda: readiness.obstacle, told)),
                 group.create_task(pulls.log.run(bus)),
                 group.create_task(_end_with_supervisor()),
@@ -196,10 +201,13 @@ class Pulls:
         cache: Cache,
         clock: Clock,
         *,
+        audit: TellsAudit,
         meter: Meter,
         limits: Limits,
+        counts: CountsStale | None = None,
     ) -> None:
         self.measures = measures = Measures(meter, clock)
+        counts = counts or measures
         self.clients = ClientLimit(limits.client_requests, lambda: measures.hit("client_requests"))
         turns = Turns(limits.upstream_fills, lambda: measures.hit("upstream_fills"))
         self.breaker = CountedBreaker(clock, measures)
@@ -210,19 +218,30 @@ class Pulls:
         self.asking = Asking(self.upstreams, self.breaker, clock)
         hot = HotManifests(clock)
         cache.on_purge(hot.clear)
-        manifests = Manifests(cache, self.asking, clock)
+        manifests = Manifests(cache, self.asking, clock, counts)
         self.endpoints = Endpoints(
             manifests=manifests,
             blobs=Blobs(cache, self.asking, turns, measures),
-            tags=Tags(self.asking, clock),
-            referrers=Referrers(manifests, cache, self.asking, clock),
+            tags=Tags(self.asking, clock, counts),
+            referrers=Referrers(manifests, cache, self.asking, clock, counts),
             repositories=Repositories(cache),
             servers=cache,
+            sources=Sources(cache, audit, clock),
             hot=hot,
             counts=cache.statistics,
             catalogue=catalogue(),
             log=self.log,
         )
+
+    def config_changed(self, record: SignedRecord) -> None:
+        """Ask an upstream anew whose record changed. Registries only decide whom to ask."""
+        noun, _, identifier = record.key.partition(".")
+        if noun == "upstream":
+            self.asking.upstream_changed(identifier)
+
+    def lease_changed(self, record: SignedRecord) -> None:
+        """Let the upstreams that use it show what they see with it."""
+        self.asking.lease_changed(record.key)
 
 
 def make_surface(  # noqa: PLR0913 - one argument for each thing it is made of

@@ -205,6 +205,36 @@ class AccessRefused(Facts):
     last_at: datetime
 
 
+class Named(BaseModel):
+    """Something of the configuration, by its id, and by its name where that is known."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    id: str
+    name: str | None = None
+    slug: str | None = None
+
+
+class SourceChanged(Facts):
+    """A repository's tags came from another upstream of its virtual registry than so far, or would have."""
+
+    kind: ClassVar[str] = "pull.source_changed"
+    writer: ClassVar[Service] = Service.PROXY
+    about: ClassVar[str] = "key of the virtual registry"
+    model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
+
+    registry: Named
+    repository: str
+    tag: str
+    from_: Named = Field(alias="from", description="The upstream it came from so far.")
+    to: Named = Field(description="The upstream that gave it now.")
+    outcome: Literal["allowed", "blocked"]
+
+    def told(self) -> dict[str, Any]:
+        """Return JSON values under the names that events have."""
+        return self.model_dump(mode="json", exclude_unset=True, by_alias=True)
+
+
 class AuditPruned(Facts):
     """The archive let go of its oldest events, as its retention has it. The chain goes on from here."""
 
@@ -228,6 +258,7 @@ CATALOGUE: Final[tuple[type[Facts], ...]] = (
     ConfigDeleted,
     ConfigPurged,
     AccessRefused,
+    SourceChanged,
     AuditPruned,
 )
 KINDS: Final[Mapping[str, type[Facts]]] = MappingProxyType({each.kind: each for each in CATALOGUE})

@@ -76,7 +76,8 @@ UPSTREAMS: Final = sa.Table(
     sa.Column("identity_id", sa.String(26), sa.ForeignKey(IDENTITIES.c.id), nullable=True, index=True),
     sa.Column("repository_prefix", sa.Text, nullable=False),
     sa.Column("tag_validity_seconds", sa.Integer, nullable=False),
-    sa.Column("stale_policy", sa.Text, nullable=False),
+    sa.Column("stale_for", sa.JSON, nullable=False),
+    sa.Column("max_stale_seconds", sa.Integer, nullable=True),
     sa.Column("token_realm", sa.Text, nullable=True),
     sa.Column("private_ca", sa.Text, nullable=True),
     sa.Column("enabled", sa.Boolean, nullable=False),
@@ -91,6 +92,7 @@ VIRTUAL_REGISTRIES: Final = sa.Table(
     sa.Column("slug", sa.Text, nullable=False, unique=True),
     sa.Column("description", sa.Text, nullable=False),
     sa.Column("anonymous_pull", sa.Boolean, nullable=False),
+    sa.Column("on_source_change", sa.Text, nullable=False),
     *_kept(),
 )
 
@@ -126,9 +128,15 @@ ACCESS_TOKENS: Final = sa.Table(
     sa.Column("role", sa.Text, nullable=False),
     sa.Column("is_limited", sa.Boolean, nullable=False),
     sa.Column("expires_at", UtcDateTime, nullable=True),
+    sa.Column("previous_sha256", sa.String(64), nullable=True),
+    sa.Column("previous_until", UtcDateTime, nullable=True),
+    sa.Column("last_used_at", UtcDateTime, nullable=True),
     *_kept(),
 )
-"""`is_limited` says that the token is good only for the registries in `access_registries`."""
+"""`is_limited` says that the token is good only for the registries in `access_registries`.
+
+`last_used_at` is no part of a version: it is written without anybody's having changed the token.
+"""
 
 ACCESS_REGISTRIES: Final = sa.Table(
     "access_registries",

@@ -8,10 +8,13 @@ from ulid import ULID
 
 from vreg_api import problems
 from vreg_api.authentication import Actor
+from vreg_api.authorization import require_own_fields, require_permitted
 from vreg_api.etags import Precondition
 from vreg_api.identities.store import IdentityStore
 from vreg_api.ledger import Action, Change, Ledger
 from vreg_api.paging import PageRequest
+from vreg_api.permissions import Action as Permitted
+from vreg_api.permissions import Noun, Thing
 from vreg_api.store.database import Database, Transaction
 from vreg_api.upstreams.fitness import normal_host, require_fit
 from vreg_api.upstreams.schemas import UpstreamChange, UpstreamCreate
@@ -52,22 +55,22 @@ class Upstreams:
             await self._record(tx, actor, "created", (None, upstream))
         return upstream
 
-    async def read(self, identifier: str) -> Upstream:
+    async def read(self, identifier: str, actor: Actor) -> Upstream:
         """Return an upstream."""
         async with self.database.read() as tx:
-            return await self._require(tx, identifier)
+            return await self._require(tx, identifier, actor)
 
-    async def page(self, asked: PageRequest) -> Sequence[Upstream]:
+    async def page(self, asked: PageRequest, actor: Actor) -> Sequence[Upstream]:
         """Return a page, and one more if there is one."""
         async with self.database.read() as tx:
-            return await self.store.page(tx, asked)
+            return await self.store.page(tx, asked, actor.limits)
 
     async def change(
         self, identifier: str, wish: UpstreamChange, precondition: Precondition, actor: Actor
     ) -> Upstream:
         """Change an upstream; if its content comes from elsewhere afterwards, what is cached ends."""
         async with self.database.write() as tx:
-            before = await self._require(tx, identifier, lock=True)
+            before = await self._require(tx, identifier, actor, Permitted.CHANGE)
             precondition.require(before.version, NOUN)
             given: dict[str, Any] = {name: getattr(wish, name) for name in wish.model_fields_set}
             after = replace(before, **given)
@@ -75,6 +78,7 @@ class Upstreams:
             changed = tuple(name for name in sorted(given) if getattr(after, name) != getattr(before, name))
             if not changed:
                 return before
+            require_own_fields(actor, Noun.UPSTREAM, changed)
             epoch = before.cache_epoch + bool(set(changed) & set(_SOURCE))
             after = replace(after, cache_epoch=epoch, version=before.version + 1, updated_at=self.clock.now())
             await self._require_sound(tx, after)
@@ -85,7 +89,7 @@ class Upstreams:
     async def purge(self, identifier: str, actor: Actor) -> Upstream:
         """End the cache's trust in everything this upstream gave, in every proxy, absent ones too."""
         async with self.database.write() as tx:
-            before = await self._require(tx, identifier, lock=True)
+            before = await self._require(tx, identifier, actor, Permitted.DELETE, Noun.CACHED_CONTENT)
             after = replace(
                 before,
                 cache_epoch=before.cache_epoch + 1,
@@ -99,7 +103,7 @@ class Upstreams:
     async def delete(self, identifier: str, precondition: Precondition, actor: Actor) -> None:
         """Delete an upstream that is in no virtual registry."""
         async with self.database.write() as tx:
-            upstream = await self._require(tx, identifier, lock=True)
+            upstream = await self._require(tx, identifier, actor, Permitted.DELETE)
             precondition.require(upstream.version, NOUN)
             users = await self.registries.having_upstream(tx, identifier)
             if users:
@@ -114,10 +118,21 @@ class Upstreams:
             )
             await self.ledger.record(tx, actor, change, None)
 
-    async def _require(self, tx: Transaction, identifier: str, *, lock: bool = False) -> Upstream:
-        upstream = await self.store.find(tx, identifier, lock=lock)
+    async def _require(
+        self,
+        tx: Transaction,
+        identifier: str,
+        actor: Actor,
+        action: Permitted = Permitted.READ,
+        noun: Noun = Noun.UPSTREAM,
+    ) -> Upstream:
+        upstream = await self.store.find(tx, identifier, lock=action is not Permitted.READ)
         if upstream is None:
             raise problems.not_found(NOUN, identifier)
+        if actor.limits is not None:
+            users = await self.registries.having_upstream(tx, identifier)
+            thing = Thing(noun, frozenset(registry_id for registry_id, _ in users))
+            require_permitted(actor, action, thing, NOUN, identifier)
         return upstream
 
     async def _require_sound(self, tx: Transaction, upstream: Upstream) -> None:

@@ -7,6 +7,7 @@ from typing import Annotated, Final, Literal
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StrictBool, StringConstraints
 
 from vreg_api.fields import Description, Identifier, may_be_left_out
+from vreg_shared.messages.registry import OnSourceChange
 
 _SLUG: Final = re.compile(r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*", re.ASCII)
 _PATTERN: Final = re.compile(r"[a-z0-9._/*?-]+", re.ASCII)
@@ -95,6 +96,15 @@ Memberships = Annotated[
     ),
 ]
 
+SourceChange = Annotated[
+    OnSourceChange,
+    Field(
+        title="On a change of source",
+        description="What follows when a repository would come from another upstream than so far: `allow` "
+        "serves it, `block` answers 403 until somebody decides. Both are audited.",
+    ),
+]
+
 
 MirrorNamespaces = Annotated[
     tuple[Annotated[str, StringConstraints(min_length=1, max_length=255), AfterValidator(_namespace)], ...],
@@ -134,6 +144,7 @@ class VirtualRegistryCreate(BaseModel):
     anonymous_pull: Annotated[
         StrictBool, Field(description="Whether anybody who reaches the proxy may pull.")
     ] = False
+    on_source_change: SourceChange = "allow"
     memberships: Memberships = ()
     mirror_namespaces: MirrorNamespaces = ()
 
@@ -146,6 +157,7 @@ class VirtualRegistryChange(BaseModel):
     slug: Slug = may_be_left_out()
     description: Description = may_be_left_out()
     anonymous_pull: StrictBool = may_be_left_out()
+    on_source_change: SourceChange = may_be_left_out()
     memberships: Memberships = may_be_left_out()
     mirror_namespaces: MirrorNamespaces = may_be_left_out()
 
@@ -159,6 +171,7 @@ class VirtualRegistryView(BaseModel):
     slug: str
     description: str
     anonymous_pull: bool
+    on_source_change: OnSourceChange
     memberships: tuple[Membership, ...]
     mirror_namespaces: tuple[str, ...]
     version: int

@@ -9,10 +9,11 @@ from typing import Any
 import sqlalchemy as sa
 
 from vreg_api.paging import PageRequest
+from vreg_api.permissions import Limits
 from vreg_api.store import rows
 from vreg_api.store.database import Transaction
-from vreg_api.store.tables import MEMBERSHIPS, MIRROR_NAMESPACES, VIRTUAL_REGISTRIES
-from vreg_shared.messages.registry import MembershipRecord, RegistryRecord
+from vreg_api.store.tables import MEMBERSHIPS, MIRROR_NAMESPACES, UPSTREAMS, VIRTUAL_REGISTRIES
+from vreg_shared.messages.registry import MembershipRecord, OnSourceChange, RegistryRecord
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -23,6 +24,7 @@ class VirtualRegistry:
     slug: str
     description: str
     anonymous_pull: bool
+    on_source_change: OnSourceChange
     memberships: tuple[MembershipRecord, ...]
     mirror_namespaces: tuple[str, ...]
     version: int
@@ -42,9 +44,10 @@ class VirtualRegistryStore:
         row = await rows.find(tx, VIRTUAL_REGISTRIES, identifier, lock=lock)
         return (await _with_parts(tx, [row]))[0] if row is not None else None
 
-    async def page(self, tx: Transaction, asked: PageRequest) -> Sequence[VirtualRegistry]:
-        """Return a page, and one more if there is one."""
-        return await _with_parts(tx, await rows.page(tx, VIRTUAL_REGISTRIES, asked))
+    async def page(self, tx: Transaction, asked: PageRequest, limits: Limits) -> Sequence[VirtualRegistry]:
+        """Return a page within `limits`, and one more if there is one."""
+        within = VIRTUAL_REGISTRIES.c.id.in_(limits) if limits is not None else None
+        return await _with_parts(tx, await rows.page(tx, VIRTUAL_REGISTRIES, asked, within))
 
     async def having_upstream(self, tx: Transaction, upstream_id: str) -> Sequence[tuple[str, str]]:
         """Return id and slug of the registries an upstream is in."""
@@ -55,6 +58,15 @@ class VirtualRegistryStore:
             .order_by(VIRTUAL_REGISTRIES.c.id)
         )
         return [(row.id, row.slug) for row in await tx.execute(statement)]
+
+    async def using_identity(self, tx: Transaction, identity_id: str) -> frozenset[str]:
+        """Return the ids of the registries that have an upstream which uses an identity."""
+        statement = (
+            sa.select(MEMBERSHIPS.c.registry_id)
+            .join(UPSTREAMS, UPSTREAMS.c.id == MEMBERSHIPS.c.upstream_id)
+            .where(UPSTREAMS.c.identity_id == identity_id)
+        )
+        return frozenset((await tx.execute(statement)).scalars())
 
     async def missing(self, tx: Transaction, identifiers: Sequence[str]) -> set[str]:
         """Return those of `identifiers` that are no registries, and keep the others from being deleted."""

@@ -19,7 +19,7 @@ WITHHELD: Final = 64 * 1024
 """Bytes at the end of what a client asked for that wait for the digest."""
 LARGEST: Final = 1024 * 1024
 SMALLEST: Final = 64 * 1024
-IN_FLIGHT: Final = 32 * 1024 * 1024
+IN_FLIGHT: Final = 8 * 1024 * 1024
 """Bytes that all readers of a process may hold together, as far as the smallest chunk allows."""
 
 

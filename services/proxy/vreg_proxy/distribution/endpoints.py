@@ -21,18 +21,27 @@ from vreg_proxy.manifests import Served
 from vreg_proxy.referrers import Listed
 from vreg_proxy.repositories import MemoryUnreadableError, Repositories
 from vreg_proxy.resolution import Candidate, Obstacle, candidates
+from vreg_proxy.sources import Sources, TagFound
+from vreg_proxy.staleness import Staleness
+from vreg_proxy.tags import TagList
 from vreg_proxy.walk import Found, Nowhere, Stopped
 from vreg_shared.catalogue import Catalogue
 from vreg_shared.messages.registry import RegistryRecord
 from vreg_shared.oci.digest import Digest
 from vreg_shared.oci.errors import OciError
-from vreg_shared.oci.reference import Reference
+from vreg_shared.oci.reference import Reference, Tag
 from vreg_shared.provider import Answer, Verdict
 from vreg_shared.registry_client import BlobInterruptedError
 
 HOT_SECONDS: Final = 600.0
 """How long a manifest is served from memory before the cache hears of it again: used means not evicted."""
 STALE: Final = (b"warning", b'110 vreg "Response is Stale"')
+_SOURCE_CHANGED: Final = Problem(
+    OciError.DENIED,
+    "source_changed",
+    message="this repository would come from another upstream than so far; an editor lets it move by "
+    "denying it in the earlier upstream's membership, or by setting on_source_change to allow",
+)
 _BYTES: Final = (b"content-type", b"application/octet-stream")
 _ACCEPTS_RANGES: Final = (b"accept-ranges", b"bytes")
 Candidates = Sequence[Candidate | Obstacle]
@@ -63,8 +72,8 @@ class FindsBlobs(Protocol):
 class FindsTags(Protocol):
     """Who lists tags."""
 
-    async def pull(self, candidates: Candidates) -> Found[tuple[str, ...]] | Stopped | Nowhere:
-        """Return all tags, sorted, or where the walk ended."""
+    async def pull(self, candidates: Candidates) -> TagList | Stopped | Nowhere:
+        """Return all tags, sorted, or where that ended."""
         ...
 
 
@@ -121,6 +130,7 @@ class Endpoints:
         referrers: FindsReferrers,
         repositories: Repositories,
         servers: Servers,
+        sources: Sources,
         hot: HotManifests,
         counts: CountsAnswers,
         catalogue: Catalogue,
@@ -132,6 +142,7 @@ class Endpoints:
         self._referrers = referrers
         self._repositories = repositories
         self._servers = servers
+        self._sources = sources
         self._hot = hot
         self._counts = counts
         self._catalogue = catalogue
@@ -155,6 +166,10 @@ class Endpoints:
         found = await self._manifests.pull(asked, path.reference)
         if not isinstance(found, Served):
             return problem_of(found, OciError.MANIFEST_UNKNOWN)
+        if isinstance(path.reference, Tag):
+            tag = TagFound(visit.registry, path.place.repository, path.reference, found.upstream_id)
+            if not await self._sources.admit(tag, asked):
+                return _SOURCE_CHANGED
         self._remember(path.place, visit, found.upstream_id)
         reply, etag = _manifest_reply(found)
         routing, upstream_id = visit.snapshot.routing, found.upstream_id
@@ -197,10 +212,10 @@ class Endpoints:
         upstreams = visit.snapshot.upstreams
         asked = candidates(visit.registry, upstreams, self._catalogue, path.place.repository)
         found = await self._tags.pull(asked)
-        if not isinstance(found, Found):
+        if not isinstance(found, TagList):
             return problem_of(found, OciError.NAME_UNKNOWN)
-        names, link = page.cut(found.thing, f"/v2/{path.place.name}/tags/list")
-        headers = [(b"link", link)] if link is not None else []
+        names, link = page.cut(found.names, f"/v2/{path.place.name}/tags/list")
+        headers = [*([(b"link", link)] if link is not None else []), *_stale_headers(found.stale)]
         return json_reply(200, {"name": path.place.name, "tags": names}, headers)
 
     async def referrers(self, path: ReferrersPath, visit: Visit) -> Reply | Problem:
@@ -216,7 +231,7 @@ class Endpoints:
             return referrers_reply((), wanted)
         self._remember(path.place, visit, found.candidate.upstream.id)
         reply = referrers_reply(found.thing, wanted)
-        return reply.with_headers(STALE) if found.is_stale else reply
+        return reply.with_headers(*_stale_headers(found.stale))
 
     async def catalog(
         self, registries: Sequence[RegistryRecord], request: Request, snapshot: Snapshot
@@ -326,9 +341,13 @@ def _manifest_reply(served: Served) -> tuple[Reply, bytes]:
         (b"etag", etag),
         API_VERSION,
     ]
-    if served.is_stale:
-        headers.append(STALE)  # the last, where it is looked for
+    headers += _stale_headers(served.stale)
     return Reply(200, headers, manifest.body), etag
+
+
+def _stale_headers(stale: Staleness | None) -> Headers:
+    """Say so (RFC 7234, 5.5.1), and for how many seconds nobody has confirmed it."""
+    return [] if stale is None else [STALE, (b"age", str(round(stale.age)).encode())]
 
 
 def _unless_matched(reply: Reply, etag: bytes, request: Request) -> Reply:

@@ -8,7 +8,7 @@ import structlog
 
 from vreg_proxy.config_cache import Snapshot
 from vreg_proxy.distribution.authentication import Authenticator, Client, Known
-from vreg_proxy.distribution.endpoints import STALE, Endpoints, Request, Visit
+from vreg_proxy.distribution.endpoints import Endpoints, Request, Visit
 from vreg_proxy.distribution.paths import (
     IN_REPOSITORY,
     BlobPath,
@@ -133,10 +133,6 @@ class Counts(Protocol):
         """Count a body that ended early."""
         ...
 
-    def served_stale(self) -> None:
-        """Count an answer from cache that the upstream could not confirm."""
-        ...
-
 
 class Surface:
     """`/v2/` as an ASGI application."""
@@ -173,8 +169,6 @@ class Surface:
                 status = _BEGUN
                 return
             status = answer.status
-            if answer.headers[-1] is STALE:
-                self._measures.served_stale()
             if scope["method"] == "HEAD":
                 await answer.send(send, with_body=False)
             elif len(answer.body) > LARGE_BYTES:
