@@ -5,11 +5,13 @@ targets and HTTP/2.0 in a first line, and uvicorn waits for a request's header f
 """
 
 import asyncio
-from typing import Any, Final
-
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
+from typing import TYPE_CHECKING, Any, Final
 
 from vreg_proxy.door import STATE_KEY, Door
+from vreg_proxy.express import ExpressHttp
+
+if TYPE_CHECKING:
+    from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
 
 MAX_HEADER_BYTES: Final = 32 * 1024
 MAX_HEADERS: Final = 100
@@ -29,16 +31,15 @@ class RefusedRequestError(Exception):
     """The request is answered with 400 and its connection closed."""
 
 
-class StrictHttp(HttpToolsProtocol):
+class StrictHttp(ExpressHttp):
     """Raising in a parser callback makes uvicorn answer 400 and close, before any application runs."""
 
     def __init__(self, *arguments: Any, **named: Any) -> None:  # noqa: ANN401 - uvicorn's own signature
         super().__init__(*arguments, **named)
         self._header_bytes = 0
+        self._has_header_ended = False
         self._deadline: asyncio.TimerHandle | None = None
         self._door: Door | None = self.app_state.get(STATE_KEY)
-        self.is_last = False
-        """Whether the connection ends with the answer to the request that has just come."""
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Begin a connection, or send it away when there are too many."""
@@ -61,8 +62,9 @@ class StrictHttp(HttpToolsProtocol):
 
     def data_received(self, data: bytes) -> None:
         """Take in bytes; while they are not a whole header, count them and watch the time."""
+        self._has_header_ended = False
         super().data_received(data)
-        if self._is_waiting():
+        if not self._has_header_ended and self._is_waiting():
             self._header_bytes += len(data)
             if self._header_bytes > MAX_HEADER_BYTES + MAX_TARGET_BYTES:
                 self.send_400_response("The header is too large.")
@@ -91,7 +93,7 @@ class StrictHttp(HttpToolsProtocol):
             raise RefusedRequestError("the target is not a path of modest length")
         if has_body and self.parser.get_method() in _READING:
             raise RefusedRequestError("a request that reads has no body")
-        self._header_bytes = 0
+        self._header_bytes, self._has_header_ended = 0, True
         self.expect_100_continue = False
         self.is_last = has_body or (self._door is not None and self._door.is_closing)
         super().on_headers_complete()

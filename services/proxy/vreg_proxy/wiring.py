@@ -29,7 +29,7 @@ from vreg_proxy.distribution.endpoints import Endpoints
 from vreg_proxy.distribution.hot_manifests import HotManifests
 from vreg_proxy.distribution.mirrors import MirrorMode, Mirrors
 from vreg_proxy.distribution.permission import Gate
-from vreg_proxy.distribution.replies import Asgi
+from vreg_proxy.distribution.replies import Serves
 from vreg_proxy.distribution.surface import Configuration, Surface
 from vreg_proxy.distribution.token_endpoint import TokenEndpoint
 from vreg_proxy.distribution.tokens import TokenMint
@@ -252,7 +252,7 @@ def make_surface(  # noqa: PLR0913 - one argument for each thing it is made of
     clock: Clock,
     *,
     mirrors: Mirrors,
-) -> Asgi:
+) -> Serves:
     """Assemble `/v2/`."""
     service = urlsplit(external_url).netloc
     mint = TokenMint(signing_key, service)

@@ -149,13 +149,20 @@ class Endpoints:
         self._log = log
 
     def from_memory(
-        self, path: ManifestPath, request: Request, registry: RegistryRecord, snapshot: Snapshot
+        self,
+        path: ManifestPath,
+        request: Request,
+        registry: RegistryRecord,
+        snapshot: Snapshot,
+        most_bytes: int | None = None,
     ) -> Reply | None:
-        """Return the answer for a manifest about which nobody need be asked."""
+        """Return the answer for a manifest about which nobody need be asked, unless it is larger."""
         hot = self._hot.get((registry.id, path.place.repository, path.reference), snapshot.routing)
         if hot is None:
             return None
         reply, etag, upstream_id = hot
+        if most_bytes is not None and len(reply.body) > most_bytes:
+            return None
         pulled = _pulled(path, registry, request, etag, (upstream_id, Hit.MEMORY))
         return self._counted(_unless_matched(reply, etag, request), request, pulled)
 

@@ -10,7 +10,7 @@ from typing import Final, Protocol
 from urllib.parse import parse_qsl
 
 from vreg_proxy.config_cache import Snapshot
-from vreg_proxy.distribution.replies import Asgi, Message, Receive, Scope, Send
+from vreg_proxy.distribution.replies import Message, Receive, Reply, Scope, Send, Serves
 
 MAX_QUERY_BYTES: Final = 1024
 _ROOT: Final = b"/v2/"
@@ -49,7 +49,7 @@ class Mirrors:
 class MirrorMode:
     """Stands before `/v2/` and spells paths with their slug; whatever has one passes as it is."""
 
-    def __init__(self, surface: Asgi, configuration: Configuration, mirrors: Mirrors) -> None:
+    def __init__(self, surface: Serves, configuration: Configuration, mirrors: Mirrors) -> None:
         self._surface = surface
         self._configuration = configuration
         self._mirrors = mirrors
@@ -66,6 +66,12 @@ class MirrorMode:
             return
         answered = _announcing(send, namespace) if namespace is not None else send
         await self._surface({**scope, "raw_path": path}, receive, answered)
+
+    def at_once(self, scope: Scope) -> Reply | None:
+        """Return the answer that is ready for a request without a query; None means: ask the usual way."""
+        if self._mirrors.default is None:
+            return self._surface.at_once(scope)
+        return self._surface.at_once({**scope, "raw_path": self._spelled(scope["raw_path"], None)})
 
     def _spelled(self, raw_path: bytes, namespace: str | None) -> bytes:
         """Return the path with its slug. What has one segment only, as `/v2/token`, is ours."""

@@ -4,7 +4,7 @@ import json
 import secrets
 from collections.abc import Awaitable, Callable, Iterable, MutableMapping
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 from vreg_shared.oci.errors import OciError, error_body
 
@@ -37,6 +37,18 @@ class Reply:
     def with_headers(self, *headers: tuple[bytes, bytes]) -> "Reply":
         """Return the same answer with more headers."""
         return Reply(self.status, [*self.headers, *headers], self.body)
+
+
+class Serves(Protocol):
+    """An ASGI application that may know an answer without waiting for anything."""
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request."""
+        ...
+
+    def at_once(self, scope: Scope) -> Reply | None:
+        """Return the answer by method, path and headers alone; None means: ask the usual way."""
+        ...
 
 
 def json_reply(
