@@ -10,7 +10,7 @@ from tests.proxy.proxy_world import ACCESS_ID, EXTERNAL_URL, Answer, ProxyWorld,
 from tests.proxy.test_pulls import BLOB, BY_DIGEST, BY_TAG, holding
 from tests.support.clock import ManualClock
 from vreg_proxy.distribution.tokens import InvalidClientTokenError, TokenMint
-from vreg_shared.messages.access import new_token
+from vreg_shared.messages.access import hash_token, new_token
 from vreg_shared.oci.challenge import parse_challenges
 from vreg_shared.secret import Secret
 from vreg_shared.signing import SigningKey
@@ -131,6 +131,21 @@ async def test_a_right_that_ends_ends_at_once(world: ProxyWorld, change: str) ->
     assert (await world.get(BY_TAG, token)).status == expected
     if change != "rotate":  # a new secret leaves its owner's short tokens their five minutes
         assert (await world.get(BY_TAG, bearer=bearer)).status == expected
+
+
+async def test_the_secret_before_the_last_ends_with_its_overlap_although_it_was_let_in(
+    world: ProxyWorld,
+) -> None:
+    await world.upstream("a", holding())
+    world.registry("main", "a")
+    old = world.access()
+    assert (await world.get(BY_DIGEST, old)).status == 200
+    until = world.clock.now() + timedelta(seconds=60)
+    new = world.access(previous_sha256=hash_token(old), previous_until=until)
+    assert (await world.get(BY_DIGEST, old)).status == (await world.get(BY_DIGEST, new)).status == 200
+    world.clock.advance(61)
+    assert (await world.get(BY_DIGEST, old)).status == 401
+    assert (await world.get(BY_DIGEST, new)).status == 200
 
 
 async def test_an_anonymous_registry_needs_no_credential_and_takes_no_bad_one(world: ProxyWorld) -> None:
