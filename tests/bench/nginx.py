@@ -9,6 +9,9 @@ from pathlib import Path
 
 import httpx
 
+from tests.bench.upstream import Certificate
+from tests.support.ports import free_ports
+
 _CONFIGURATION = """
 worker_processes {workers};
 daemon off;
@@ -25,6 +28,9 @@ http {{
   scgi_temp_path {folder}/scgi;
   server {{
     listen 127.0.0.1:{port};
+    listen 127.0.0.1:{tls_port} ssl;
+    ssl_certificate {certificate.chain};
+    ssl_certificate_key {certificate.key};
     root {folder}/files;
     keepalive_requests 1000000;
   }}
@@ -37,17 +43,23 @@ class Nginx:
     """A running server; files put into `files` are served below `url`."""
 
     url: str
+    tls_url: str
     files: Path
     pid: int
 
 
 @asynccontextmanager
-async def nginx(folder: Path, port: int, workers: int) -> AsyncIterator[Nginx]:
+async def nginx(folder: Path, workers: int, certificate: Certificate) -> AsyncIterator[Nginx]:
     """Run nginx while the block runs."""
+    port, tls_port = free_ports(2)
     files = folder / "files"
     files.mkdir(parents=True)
     configuration = folder / "nginx.conf"
-    configuration.write_text(_CONFIGURATION.format(folder=folder, port=port, workers=workers))
+    configuration.write_text(
+        _CONFIGURATION.format(
+            folder=folder, port=port, tls_port=tls_port, workers=workers, certificate=certificate
+        )
+    )
     folder.chmod(0o755)
     process = await asyncio.create_subprocess_exec(
         "nginx", "-c", str(configuration), "-p", str(folder), stdout=DEVNULL, stderr=DEVNULL
@@ -55,7 +67,7 @@ async def nginx(folder: Path, port: int, workers: int) -> AsyncIterator[Nginx]:
     try:
         url = f"http://127.0.0.1:{port}"
         await _answers(url)
-        yield Nginx(url, files, process.pid)
+        yield Nginx(url, f"https://127.0.0.1:{tls_port}", files, process.pid)
     finally:
         process.terminate()
         await process.wait()
