@@ -50,6 +50,7 @@ async def pull(cache: Cache, origin: Origin, source: FakeBlobSource) -> None:
     outcome = await cache.blob(origin, source.digest, source)
     assert not isinstance(outcome, Verdict)
     outcome.close()
+    await cache.settled()
 
 
 async def listed(

@@ -46,7 +46,9 @@ async def pull(cache: Cache, source: FakeBlobSource, origin: Origin = HOME) -> b
     if isinstance(outcome, Verdict):
         return outcome
     async with outcome as reader:
-        return b"".join([chunk async for chunk in reader.chunks()])
+        body = b"".join([chunk async for chunk in reader.chunks()])
+    await cache.settled()
+    return body
 
 
 def kept(root: Path) -> set[str]:

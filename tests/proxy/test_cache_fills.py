@@ -4,6 +4,7 @@ import asyncio
 import hashlib
 import random
 import resource
+import threading
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -157,9 +158,10 @@ async def test_the_end_of_a_range_waits_for_the_digest_of_the_whole(cache: Cache
     assert await pull(cache, source, start=5, stop=20 * MIB) == source.blob[5:]
 
 
-async def test_a_right_is_needed_to_read_what_is_here(cache: Cache) -> None:
+async def test_a_right_is_needed_to_read_what_is_here(cache: Cache, tmp_path: Path) -> None:
     source = FakeBlobSource(some_bytes(MIB))
     await pull(cache, source)
+    await eventually(lambda: list((tmp_path / "filling").iterdir()) == [])
     denied = FakeBlobSource(source.blob, verdict=ABSENT)
     assert await pull(cache, denied, OTHER) == ABSENT
     allowed = FakeBlobSource(source.blob)
@@ -262,7 +264,7 @@ async def test_a_dead_owners_fill_is_gone_on_with(
     left_by_a_dead_owner(tmp_path, source, written)
     assert await pull(cache, source) == source.blob
     assert (source.opens, source.proofs) == (asked, 0)
-    assert list((tmp_path / "filling").iterdir()) == []
+    await eventually(lambda: list((tmp_path / "filling").iterdir()) == [])
 
 
 async def test_a_dead_owners_bad_bytes_cost_one_pull(cache: Cache, tmp_path: Path) -> None:
@@ -337,3 +339,22 @@ async def test_a_right_to_a_blob_does_not_replace_the_one_to_a_manifest(cache: C
     await cache.store_manifest(HOME, manifest)
     assert await pull(cache, FakeBlobSource(body)) == body
     assert await cache.manifest(HOME, manifest.digest) == manifest
+
+
+async def test_nobody_waits_for_the_disk_once_the_digest_is_proved(
+    cache: Cache, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    disk = threading.Event()
+    monkeypatch.setattr("os.fsync", lambda _descriptor: disk.wait())
+    source = FakeBlobSource(some_bytes(2 * MIB))
+    small = FakeBlobSource(some_bytes(100))
+    try:
+        assert await pull(cache, source) == source.blob
+        assert await pull(cache, source) == source.blob  # joins what is being written out
+        assert await pull(cache, small) == small.blob
+        assert len(list((tmp_path / "filling").glob("*.part"))) == 2, "not kept while the disk may lose it"
+    finally:
+        disk.set()
+    await eventually(lambda: list((tmp_path / "filling").iterdir()) == [])
+    assert await pull(cache, source) == source.blob
+    assert len(source.opens) == len(small.opens) == 1

@@ -33,6 +33,7 @@ async def test_answers_are_counted_by_where_they_came_from(world: ProxyWorld) ->
     expected: Counter[str] = Counter()
     for path, hit in ((BLOB, "filled"), (BLOB, "disk"), (BY_TAG, "filled"), (BY_TAG, "memory")):
         assert (await world.get(path, token)).status == 200
+        await world.cache.settled()
         expected[hit] += 1
         assert await hits(world) == expected
     world.clock.advance(61)

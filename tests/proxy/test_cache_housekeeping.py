@@ -33,7 +33,8 @@ async def pull(cache: Cache, source: FakeBlobSource) -> Hit:
     async with outcome as reader:  # type: ignore[union-attr] # a verdict has no body: the test fails here
         assert b"".join([chunk async for chunk in reader.chunks()]) == source.blob
         hit: Hit = reader.hit
-        return hit
+    await cache.settled()
+    return hit
 
 
 def content(root: Path, digest: Digest) -> Path:

@@ -9,6 +9,7 @@ import pytest
 from tests.support.clock import ManualClock
 from tests.support.corrupt_source import flip
 from tests.support.fake_blob_source import FakeBlobSource
+from tests.support.wait import eventually
 from vreg_proxy.cache import Cache, Origin, Patience, open_cache
 from vreg_shared.oci.digest import Digest
 from vreg_shared.oci.media_types import OCI_MANIFEST
@@ -48,6 +49,10 @@ def kept(root: Path) -> list[Path]:
     return [path for path in (root / "content").rglob("*") if path.is_file()]
 
 
+def filling(root: Path) -> list[Path]:
+    return list((root / "filling").iterdir())
+
+
 async def test_no_range_of_wrong_bytes_is_complete(cache: Cache) -> None:
     blob = random.Random(1).randbytes(500_000)  # noqa: S311 - only has to be repeatable
     source = FakeBlobSource(blob, sent=flip(blob, 10))
@@ -57,6 +62,7 @@ async def test_no_range_of_wrong_bytes_is_complete(cache: Cache) -> None:
 async def test_a_file_changed_while_we_run_is_hashed_again(cache: Cache, tmp_path: Path) -> None:
     source = FakeBlobSource(bytes(5_000_000))
     await received(cache, source)
+    await eventually(lambda: kept(tmp_path) and not filling(tmp_path))
     path = kept(tmp_path)[0]
     path.write_bytes(flip(path.read_bytes(), 4_999_999))
     assert (await received(cache, source))[1] is False

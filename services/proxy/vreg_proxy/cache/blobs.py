@@ -250,7 +250,7 @@ async def _asked(source: BlobSource) -> int | Verdict:
 
 def _is_worth_waiting_for(body: Body, size: int) -> bool:
     """Whether hardly a byte could go out before the ending: then the ending may choose the answer."""
-    return body.ending is None and size <= (WITHHELD if body.is_being_fetched else CHECKED_AT_ONCE)
+    return not body.is_decided and size <= (WITHHELD if body.is_being_fetched else CHECKED_AT_ONCE)
 
 
 def _is_for_others(body: Body, origin: Origin) -> bool:

@@ -4,7 +4,7 @@ import asyncio
 import os
 from collections.abc import Callable
 
-from vreg_proxy.cache.endings import Ending
+from vreg_proxy.cache.endings import Ending, Verified
 from vreg_shared.oci.digest import Digest
 
 
@@ -13,13 +13,15 @@ class Body:
 
     `descriptor` is closed when the body has ended and the last who is interested has left. `asking` and
     `granted` are marks of origins. `is_ours` is whether this process fetches the bytes. `on_deserted` hears
-    when nobody is interested any more; a body without it is checked, not fetched.
+    when nobody is interested any more; a body without it is checked, not fetched. `is_proved` says that all
+    bytes are here and are those the digest names, although the disk may not have them for good yet.
     """
 
     def __init__(self, digest: Digest, on_deserted: Callable[["Body"], None] | None = None) -> None:
         self.digest = digest
         self.size: int | None = None
         self.available = 0
+        self.is_proved = False
         self.ending: Ending | None = None
         self.descriptor: int | None = None
         self.asking: set[str] = set()
@@ -33,6 +35,11 @@ class Body:
     def is_being_fetched(self) -> bool:
         """Whether the bytes come from an upstream, by way of this process or another."""
         return self._on_deserted is not None
+
+    @property
+    def is_decided(self) -> bool:
+        """Whether it is known if the bytes are right, or why they cannot be had."""
+        return self.is_proved or self.ending is not None
 
     def join(self) -> None:
         """Count one more who is interested; each of them leaves once."""
@@ -61,10 +68,17 @@ class Body:
             self.available = available
             self._tell()
 
+    def prove(self) -> None:
+        """Tell that the digest was compared: nobody has to wait for the disk."""
+        if not self.is_proved:
+            self.is_proved = True
+            self._tell()
+
     def end(self, ending: Ending) -> None:
         """Tell how it ended; only the first ending counts."""
         if self.ending is None:
             self.ending = ending
+            self.is_proved |= isinstance(ending, Verified)
             self._tell()
             self._close_if_done()
 

@@ -142,6 +142,10 @@ class Cache:
         """Remove an upstream's rows of older epochs, which nobody can reach any more."""
         self._index.forget_before(upstream_id, cache_epoch)
 
+    async def settled(self) -> None:
+        """Wait until what this process fetches is on disk or given up, maybe long after its readers."""
+        await self._blobs.fills.settled()
+
     async def flushed(self) -> None:
         """Wait until rights given so far can be seen by other processes."""
         await self._index.flushed()

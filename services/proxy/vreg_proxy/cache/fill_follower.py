@@ -65,6 +65,8 @@ class FillFollower:
             body.advance(os.fstat(body.descriptor).st_size)
         if body.descriptor is not None or self._record.size is None:
             body.learn(self._record.asking, self._record.granted, self._record.size)
+        if body.descriptor is not None and self._record.is_proved:
+            body.prove()
 
     def _open_part(self) -> int | None:
         """Open the file of this record's fill and no other's: the name still being ours proves it."""

@@ -136,9 +136,14 @@ class FillOwner:
             await behind.drain()
 
     async def _commit(self, part: PartFile) -> None:
-        """Compare before naming. Right bytes that the disk cannot keep are still right for the readers."""
+        """Compare before naming. Right bytes that the disk cannot keep are still right for the readers.
+
+        They do not wait for the disk: writing out a large blob takes longer than fetching it.
+        """
         if not self._body.digest.matches(part.hasher):
             raise WrongContentError("the bytes are not those the digest names")
+        self._record.note_proved()
+        self._body.prove()
         size = self._record.size if self._record.size is not None else part.position
         store, executor, digest = self._workshop.store, self._workshop.executor, self._body.digest
         try:

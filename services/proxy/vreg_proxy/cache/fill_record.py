@@ -46,6 +46,7 @@ class FillRecord:
         self.asking: set[str] = set()
         self.granted: set[str] = set()
         self.size: int | None = None
+        self.is_proved = False
         self.ending: dict[str, object] | None = None
 
     @classmethod
@@ -109,6 +110,10 @@ class FillRecord:
         if mark not in self.granted:
             self._write({"granted": mark, "size": size})
 
+    def note_proved(self) -> None:
+        """Tell that all bytes are written and are those the digest names."""
+        self._write({"proved": True})
+
     def note_ending(self, ending: dict[str, object]) -> None:
         """Tell how it ended; nothing follows."""
         self._write({"ending": ending})
@@ -131,6 +136,8 @@ class FillRecord:
             case {"granted": str(mark), "size": int(size)}:
                 self.granted.add(mark)
                 self.size = size
+            case {"proved": True}:
+                self.is_proved = True
             case {"ending": dict(ending)}:
                 self.ending = ending
             case _:

@@ -61,10 +61,16 @@ class Fills:
         body.join()
         return body
 
+    async def settled(self) -> None:
+        """Wait until no fill is going on."""
+        while self._running:
+            await asyncio.wait(self._running.values())
+
     def stop(self) -> None:
-        """Cancel every fill; those with readers in other processes go on there."""
-        for task in tuple(self._running.values()):
-            task.cancel()
+        """Cancel every fill but what is proved; those with readers in other processes go on there."""
+        for body, task in tuple(self._running.items()):
+            if not body.is_proved:
+                task.cancel()
 
     def reclaim(self, settled_seconds: float = 0.0) -> None:
         """Remove what dead processes left and nobody reads; files younger than that are left alone.

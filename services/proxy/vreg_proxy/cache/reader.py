@@ -88,7 +88,8 @@ class BlobReader:
 
         It is shared: never move its position, never close it, and use it only until this reader is closed.
         """
-        return self._body.descriptor if isinstance(self._body.ending, Verified) else None
+        is_good = self._body.is_proved and isinstance(self._body.ending, Verified | None)
+        return self._body.descriptor if is_good else None
 
     def chunks(self, start: int = 0, stop: int | None = None) -> AsyncIterator[bytes]:
         """Give the bytes from `start` up to `stop` (exclusive; the end when None); call it once.
@@ -105,7 +106,7 @@ class BlobReader:
                 piece = await self._piece(cursor, ceiling)
                 cursor += len(piece)
                 yield piece
-            elif self._body.ending is None:
+            elif not self._body.is_decided:
                 await self._body.changed()
             else:
                 return
@@ -116,7 +117,7 @@ class BlobReader:
     def _ceiling(self, cursor: int, stop: int) -> int:
         """Return how far this reader may go now; raise BlobInterruptedError if no further, ever."""
         match self._body.ending:
-            case None:
+            case None if not self._body.is_proved:
                 return min(self._body.available, stop - WITHHELD)
             case Failed(reason):
                 raise BlobInterruptedError(reason, cursor)
