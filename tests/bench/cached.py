@@ -1,6 +1,6 @@
 """What is cached already, under load: vreg checks a credential on every request, its peers ask for none."""
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
 from statistics import median
 
@@ -62,33 +62,32 @@ def _peers(ground: Ground, path: str, file: str, *, tls: bool = False) -> list[_
 
 async def _manifest(peers: list[_Peer]) -> list[Figure]:
     case = "cached manifest, 32 connections"
-    ours, registry, files = await _measured(peers, 32)
-    rate = median(each.requests_per_second for each in ours)
-    cpu = median(each.cpu_microseconds_per_request for each in ours)
-    their_rates, their_cpus = (
-        [median(figure(each) for each in loads) for loads in (registry, files)]
-        for figure in (Load.requests_per_second.__get__, Load.cpu_microseconds_per_request.__get__)
-    )
+    loads = await _measured(peers, 32)
+    rate, registry_rate, nginx_rate = _medians(loads, lambda each: each.requests_per_second)
+    cpu, registry_cpu, nginx_cpu = _medians(loads, lambda each: each.cpu_microseconds_per_request)
     return [
-        Figure(case, "requests/s", rate, "docker-registry", their_rates[0], (">=", 4)),
-        Figure(case, "requests/s", rate, "nginx", their_rates[1]),
-        Figure(case, "CPU µs/request", cpu, "docker-registry", their_cpus[0]),
-        Figure(case, "CPU µs/request", cpu, "nginx", their_cpus[1], ("<=", 3)),
+        Figure(case, "requests/s", rate, "docker-registry", registry_rate, (">=", 4)),
+        Figure(case, "requests/s", rate, "nginx", nginx_rate),
+        Figure(case, "CPU µs/request", cpu, "docker-registry", registry_cpu),
+        Figure(case, "CPU µs/request", cpu, "nginx", nginx_cpu, ("<=", 3)),
     ]
 
 
 async def _blob(peers: list[_Peer], connections: int, how: str) -> list[Figure]:
     case = f"cached 256 MiB blob, {connections} connection{'s' * (connections > 1)}, {how}"
-    ours, registry, files = await _measured(peers, connections)
-    rate, their_rate = (median(each.gigabytes_per_second for each in loads) for loads in (ours, registry))
-    cpu, their_cpu, nginx_cpu = (
-        median(each.cpu_seconds_per_gigabyte for each in loads) for loads in (ours, registry, files)
-    )
+    loads = await _measured(peers, connections)
+    rate, registry_rate, _ = _medians(loads, lambda each: each.gigabytes_per_second)
+    cpu, registry_cpu, nginx_cpu = _medians(loads, lambda each: each.cpu_seconds_per_gigabyte)
     return [
-        Figure(case, "GB/s", rate, "docker-registry", their_rate, (">=", 1)),
-        Figure(case, "CPU-s/GB", cpu, "docker-registry", their_cpu, ("<=", 1)),
+        Figure(case, "GB/s", rate, "docker-registry", registry_rate, (">=", 1)),
+        Figure(case, "CPU-s/GB", cpu, "docker-registry", registry_cpu, ("<=", 1)),
         Figure(case, "CPU-s/GB", cpu, "nginx", nginx_cpu),
     ]
+
+
+def _medians(measured: list[list[Load]], figure: Callable[[Load], float]) -> list[float]:
+    """Return a figure of each peer."""
+    return [median(figure(each) for each in loads) for loads in measured]
 
 
 async def _measured(peers: list[_Peer], connections: int) -> list[list[Load]]:

@@ -31,7 +31,7 @@ MIB = 1024 * 1024
 BLOB_BYTES = 256 * MIB
 ACCEPT = f"Accept: {MANIFEST}"
 FAR_HOST = "ghcr.io"
-SLUG, FAR_SLUG = "bench", "far"
+SLUG, FAR_SLUG, GIGABIT_SLUG = "bench", "far", "gigabit"
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +43,7 @@ class Ground:
     tls_proxy: tuple[str, int]
     """Address and process id."""
     registry: DockerRegistry
+    storage: Path
     upstream: TlsRegistry
     certificate: Certificate
     files: Nginx
@@ -62,10 +63,18 @@ class Ground:
         _supervisor, *below = self.stack.services()["vreg_proxy"]
         return below
 
-    def url(self, path: str, *, tls: bool = False) -> str:
+    def url(self, path: str, *, tls: bool = False, slug: str = SLUG) -> str:
         """Where vreg serves what the upstream has at this path."""
         base = f"https://{self.tls_proxy[0]}" if tls else f"http://{self.stack.proxy}"
-        return f"{base}/v2/{SLUG}/{REPOSITORY}/{path}"
+        return f"{base}/v2/{slug}/{REPOSITORY}/{path}"
+
+    async def new_blob_at_a_gigabit(self) -> str:
+        """Give an upstream that sends 125 MB/s a blob that vreg has not seen."""
+        blob = await self.new_blob()
+        path = self.files.files / "v2" / REPOSITORY / "blobs" / blob
+        path.parent.mkdir(parents=True, exist_ok=True)
+        _link_blob(self.storage, blob, path)
+        return blob
 
     async def new_blob(self, size: int = BLOB_BYTES) -> str:
         """Give the upstream a blob that vreg has not seen."""
@@ -88,20 +97,21 @@ async def ground(folder: Path) -> AsyncIterator[Ground]:
             "VREG_EGRESS_ALLOWED_CIDRS": "127.0.0.0/8",
         }
         registry = DockerRegistry(folder / "docker-registry")
+        storage = folder / "docker-registry" / "storage"
         registry.start()
         opened.callback(registry.stop)
         await push_to_registry(registry, REPOSITORY, image, "v1")
         blob = await push_blob(registry.origin, BLOB_BYTES)
-        upstream = await opened.enter_async_context(
-            tls_registry(folder / "upstream", folder / "docker-registry" / "storage", certificate)
-        )
+        upstream = await opened.enter_async_context(tls_registry(folder / "upstream", storage, certificate))
         files = await opened.enter_async_context(nginx(folder / "nginx", WORKERS, certificate))
         (files.files / "manifest").write_bytes(image.manifest)
-        _link_blob(folder / "docker-registry" / "storage", blob, files.files / "blob")
+        _link_blob(storage, blob, files.files / "blob")
         vreg = await opened.enter_async_context(stack(folder, environment=settings, workers=WORKERS))
-        token = await _set_up(vreg, upstream, certificate)
+        token = await _set_up(vreg, upstream, files, certificate)
         tls_proxy = await opened.enter_async_context(_tls_proxy(vreg, folder / "tls", certificate, settings))
-        yield Ground(vreg, token, tls_proxy, registry, upstream, certificate, files, world, wire, image, blob)
+        yield Ground(
+            vreg, token, tls_proxy, registry, storage, upstream, certificate, files, world, wire, image, blob
+        )
 
 
 def _link_blob(storage: Path, digest: str, path: Path) -> None:
@@ -111,10 +121,11 @@ def _link_blob(storage: Path, digest: str, path: Path) -> None:
     path.chmod(0o644)
 
 
-async def _set_up(vreg: Stack, upstream: TlsRegistry, certificate: Certificate) -> str:
+async def _set_up(vreg: Stack, upstream: TlsRegistry, files: Nginx, certificate: Certificate) -> str:
     admin = Admin(vreg)
-    near = await admin.upstream("near", "oci", upstream.host, private_ca=certificate.ca.read_text())
-    await admin.registry(SLUG, [near])
+    for slug, host in ((SLUG, upstream.host), (GIGABIT_SLUG, files.tls_url.removeprefix("https://"))):
+        near = await admin.upstream(slug, "oci", host, private_ca=certificate.ca.read_text())
+        await admin.registry(slug, [near])
     far = await admin.upstream("far", "oci", FAR_HOST, tag_validity_seconds=0)
     await admin.registry(FAR_SLUG, [far])
     _, token = await admin.access_token("client")
@@ -126,8 +137,9 @@ async def _tls_proxy(
     vreg: Stack, folder: Path, certificate: Certificate, settings: Mapping[str, str]
 ) -> AsyncIterator[tuple[str, int]]:
     """Run a proxy beside vreg's own that serves TLS from a cache of its own."""
-    (port,) = free_ports(1)
-    addresses = Addresses(*(Listen(f"127.0.0.1:{each}") for each in (port, vreg.api_port, vreg.nats_port)))
+    port, metrics_port = free_ports(2)
+    ports = (port, vreg.api_port, vreg.nats_port, metrics_port)
+    addresses = Addresses(*(Listen(f"127.0.0.1:{each}") for each in ports))
     environment = {
         **service_environment(
             Service.PROXY, Home(vreg.home), addresses, WORKERS, {"PATH": os.environ["PATH"], **settings}

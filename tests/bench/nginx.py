@@ -33,6 +33,7 @@ http {{
     ssl_certificate_key {certificate.key};
     root {folder}/files;
     keepalive_requests 1000000;
+    location /v2/ {{ limit_rate 125m; }}
   }}
 }}
 """
@@ -40,7 +41,7 @@ http {{
 
 @dataclass(frozen=True, slots=True)
 class Nginx:
-    """A running server; files put into `files` are served below `url`."""
+    """A running server; files put into `files` are served below `url`, those below /v2/ at 125 MB/s."""
 
     url: str
     tls_url: str
@@ -67,7 +68,7 @@ async def nginx(folder: Path, workers: int, certificate: Certificate) -> AsyncIt
     try:
         url = f"http://127.0.0.1:{port}"
         await _answers(url)
-        yield Nginx(url, f"https://127.0.0.1:{tls_port}", files, process.pid)
+        yield Nginx(url, f"https://localhost:{tls_port}", files, process.pid)
     finally:
         process.terminate()
         await process.wait()
