@@ -19,6 +19,7 @@ from vreg_proxy.breaker import Breaker
 from vreg_proxy.broker import BusBroker
 from vreg_proxy.cache import Cache, open_cache
 from vreg_proxy.config_cache import ConfigCache
+from vreg_proxy.connection_tests.requests import ConnectionTests
 from vreg_proxy.credentials import Broker, LeaseDesk
 from vreg_proxy.distribution.authentication import Authenticator
 from vreg_proxy.distribution.endpoints import Endpoints
@@ -120,6 +121,9 @@ async def open_world(settings: ProxySettings, clock: Clock) -> AsyncIterator[Wor
         )
         readiness = Readiness(freshness, bus, cache)
         surface = make_surface(freshness, pulls, own.signing_key(), settings.external_url, clock)
+        tests = ConnectionTests(
+            catalogue(), policy, own.sealing_key(), public.verifying_key(Service.TOKEN_BROKER), clock
+        )
         async with asyncio.TaskGroup() as group:
             running = [
                 group.create_task(bus.run()),
@@ -127,6 +131,7 @@ async def open_world(settings: ProxySettings, clock: Clock) -> AsyncIterator[Wor
                 group.create_task(follow_leases.run()),
                 group.create_task(freshness.watch()),
                 group.create_task(RateLimitRequests(pulls.rate_limits).run(bus)),
+                group.create_task(tests.run(bus)),
                 group.create_task(_end_with_supervisor()),
             ]
             _log.info("worker_serving", url=settings.external_url, restored_records=restored)

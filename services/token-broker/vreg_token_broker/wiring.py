@@ -14,7 +14,7 @@ from vreg_shared.catalogue import catalogue
 from vreg_shared.clock import Clock
 from vreg_shared.egress import EgressPolicy
 from vreg_shared.key_files import KeyFolder, PublicKeyFolder, Service
-from vreg_shared.messages import identity, lease, refresh, upstream
+from vreg_shared.messages import connection_test, identity, lease, refresh, upstream
 from vreg_shared.operator_grants import OperatorGrants
 from vreg_shared.platform_environment import platform_environment
 from vreg_shared.record_follower import RecordFollower, signed_by
@@ -23,6 +23,9 @@ from vreg_shared.secret import Secret
 from vreg_shared.signing import SigningKey, VerifyingKey
 from vreg_shared.topology import BUCKETS, STREAMS, inbox_prefix
 from vreg_token_broker.audit_publisher import AuditPublisher, Cursor
+from vreg_token_broker.connection_tests.climb import Climb
+from vreg_token_broker.connection_tests.proxy_stages import ProxyStages
+from vreg_token_broker.connection_tests.requests import ConnectionTests
 from vreg_token_broker.exchange import ExchangeWorld
 from vreg_token_broker.exchanges import find_exchanges
 from vreg_token_broker.generations import Generations
@@ -132,6 +135,13 @@ async def serve(
     ]
     followers = (leases, *from_api)
     requests = RefreshRequests(refresher, leadership)
+    tests = ConnectionTests(
+        lambda: Climb(catalogue(), orders, refresher, clock),
+        ProxyStages(bus, keys.signing, clock),
+        keys.proxies,
+        keys.api,
+        clock,
+    )
     _log.info("broker_started", broker=settings.broker_id, bus=settings.nats_url)
     async with asyncio.TaskGroup() as group:
         serving = [
@@ -143,7 +153,16 @@ async def serve(
             group.create_task(_tell_of(followers)),
         ]
         standing = group.create_task(leadership.run())
-        answering = partial(bus.respond, refresh.SUBJECT, requests.answer, QUEUE, deadline=10.0)
+        answering = (
+            partial(bus.respond, refresh.SUBJECT, requests.answer, QUEUE, deadline=10.0),
+            partial(
+                bus.tell,
+                connection_test.SUBJECT,
+                tests.answer,
+                QUEUE,
+                deadline=connection_test.DEADLINE_SECONDS,
+            ),
+        )
         term = Term(refresher, publisher, followers, answering)
         await _lead_in_turn(leadership, term, stopping)
         await publisher.finish()
@@ -186,15 +205,16 @@ class Term:
     refresher: Serves
     publisher: Forgets
     followers: Iterable[Syncs]
-    answering: Callable[[], Awaitable[None]]
+    answering: Iterable[Callable[[], Awaitable[None]]]
 
     async def serve(self, ended: asyncio.Event) -> None:
-        """Answer proxies and keep leases fresh until told to end."""
+        """Answer proxies and the api, and keep leases fresh until told to end."""
         async with asyncio.TaskGroup() as group:
-            answering = group.create_task(_persist(self.answering))
+            answering = [group.create_task(_persist(answer)) for answer in self.answering]
             await _first_of(_look(self.followers), ended.wait())
             await self.refresher.run(ended)
-            answering.cancel()
+            for task in answering:
+                task.cancel()
 
 
 async def _lead_in_turn(leadership: Leadership, term: Term, stopping: asyncio.Event) -> None:

@@ -14,6 +14,7 @@ from vreg_shared.registry_client.target import (
     FixedCredentials,
     Target,
 )
+from vreg_shared.registry_client.transport import RequestFailedError, Transport
 
 __all__ = [
     "MAX_TAGS",
@@ -25,7 +26,9 @@ __all__ = [
     "Manifest",
     "ManifestDescriptor",
     "RegistryClient",
+    "RequestFailedError",
     "TagPage",
     "Target",
+    "Transport",
     "open_upstream_session",
 ]
