@@ -11,6 +11,7 @@ from starlette.types import ASGIApp
 from vreg_api import issuer, readiness
 from vreg_api.access import endpoints as access
 from vreg_api.authentication import Guard
+from vreg_api.connection_tests import endpoints as connection_tests
 from vreg_api.identities import endpoints as identities
 from vreg_api.problem_responses import install
 from vreg_api.problems import MEDIA_TYPE, Problem
@@ -52,6 +53,7 @@ def create_app(world: World, lifespan: Lifespan | None = None) -> ASGIApp:
         virtual_registries.router(world.virtual_registries),
         access.router(world.access_tokens),
         provider_catalogue.router(world.provider_catalogue),
+        connection_tests.router(world.connection_tests),
     ):
         app.include_router(
             room,

@@ -66,7 +66,8 @@ async def running(world: World, bus: Bus) -> AsyncIterator[None]:
                 group.create_task(_or_end_process("relay", world.relay.run())),
             ]
             try:
-                yield
+                async with world.connection_tests.running():
+                    yield
             finally:
                 for task in tasks:
                     task.cancel()

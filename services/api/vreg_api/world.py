@@ -6,6 +6,9 @@ from typing import Protocol
 from vreg_api.access.service import AccessTokens
 from vreg_api.access.store import AccessStore, StoredAccess
 from vreg_api.authentication import Authenticator
+from vreg_api.connection_tests.running import Broker, Converses
+from vreg_api.connection_tests.service import ConnectionTests
+from vreg_api.connection_tests.store import ConnectionTestStore
 from vreg_api.identities.credentials import Sealer
 from vreg_api.identities.service import Identities
 from vreg_api.identities.store import IdentityStore
@@ -29,7 +32,7 @@ from vreg_shared.sealing import SealingPublicKey
 from vreg_shared.signing import SigningKey
 
 
-class ApiBus(RecordBus, HasConnection, Gathers, Protocol):
+class ApiBus(RecordBus, HasConnection, Gathers, Converses, Protocol):
     """The bus, as the api needs it."""
 
 
@@ -60,6 +63,7 @@ class World:
     virtual_registries: VirtualRegistries
     access_tokens: AccessTokens
     provider_catalogue: ProviderCatalogue
+    connection_tests: ConnectionTests
     authenticator: Authenticator
     relay: Relay
     issuer: Issuer | None
@@ -73,27 +77,39 @@ def make_world(means: Means) -> World:
     registries, access = VirtualRegistryStore(), AccessStore()
     relay = Relay(means.bus, Outbox(database), Records(database), means.signing_key)
     database.on_commit(relay.wake)
+    identities_room = Identities(
+        database=database,
+        ledger=ledger,
+        sealer=Sealer(means.broker_key),
+        catalogue=catalogue,
+        clock=clock,
+        store=identities,
+        upstreams=upstreams,
+        grants=means.grants,
+    )
+    upstreams_room = Upstreams(
+        database=database,
+        ledger=ledger,
+        catalogue=catalogue,
+        clock=clock,
+        store=upstreams,
+        identities=identities,
+        registries=registries,
+    )
     return World(
         database=database,
         bus=means.bus,
-        identities=Identities(
+        identities=identities_room,
+        upstreams=upstreams_room,
+        connection_tests=ConnectionTests(
             database=database,
-            ledger=ledger,
-            sealer=Sealer(means.broker_key),
+            store=ConnectionTestStore(),
+            upstreams=upstreams_room,
+            identities=identities_room,
             catalogue=catalogue,
-            clock=clock,
-            store=identities,
-            upstreams=upstreams,
             grants=means.grants,
-        ),
-        upstreams=Upstreams(
-            database=database,
-            ledger=ledger,
-            catalogue=catalogue,
+            broker=Broker(means.bus, means.signing_key, clock),
             clock=clock,
-            store=upstreams,
-            identities=identities,
-            registries=registries,
         ),
         rate_limits=RateLimits(means.bus, clock),
         virtual_registries=VirtualRegistries(

@@ -72,6 +72,8 @@ class StageReport(BaseModel):
     reason: str = ""
     detail: str = ""
     remedy: str = ""
+    answer: str = ""
+    """What the upstream's answer means for a walk, where one came: `hidden`, `absent` …"""
     seconds: float = 0.0
     facts: dict[str, str] = Field(default_factory=dict)
 

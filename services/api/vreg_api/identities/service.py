@@ -53,6 +53,16 @@ class Identities:
         provider, method = read_document(self.catalogue, wish)
         return await self._make(wish.name, method, _usable_for(provider.usable_for, wish.usable_for), actor)
 
+    def drafted(self, wish: IdentityCreate) -> Identity:
+        """Return the identity that `wish` describes, sealed and saved nowhere."""
+        return self._new(wish.name, wish.auth_method, wish.usable_for.model_dump(mode="json"))
+
+    def after(self, before: Identity, wish: IdentityChange) -> Identity:
+        """Return what a change makes of an identity, saved nowhere."""
+        after = self._after(before, wish)
+        self._require_unobjectionable(after)
+        return after
+
     async def trust(self, identifier: str) -> TrustView:
         """Return what the cloud must be told of an identity."""
         return trust_of(await self.read(identifier), self.catalogue, self.grants)
@@ -107,6 +117,16 @@ class Identities:
     async def _make(
         self, name: str, method: AuthMethod, usable_for: dict[str, object], actor: Actor
     ) -> Identity:
+        identity = self._new(name, method, usable_for)
+        async with self.database.write() as tx:
+            await self._require_free_name(tx, identity)
+            await self.store.insert(tx, identity)
+            await self._record(
+                tx, actor, identity, Change("created", NOUN, key_of(identity.id), identity.name, 1)
+            )
+        return identity
+
+    def _new(self, name: str, method: AuthMethod, usable_for: dict[str, object]) -> Identity:
         now = self.clock.now()
         unsealed = Identity(
             id=str(ULID.from_datetime(now)),
@@ -124,12 +144,6 @@ class Identities:
         )
         identity = self.sealer.with_method(unsealed, method)
         self._require_unobjectionable(identity)
-        async with self.database.write() as tx:
-            await self._require_free_name(tx, identity)
-            await self.store.insert(tx, identity)
-            await self._record(
-                tx, actor, identity, Change("created", NOUN, key_of(identity.id), identity.name, 1)
-            )
         return identity
 
     def _after(self, before: Identity, wish: IdentityChange) -> Identity:

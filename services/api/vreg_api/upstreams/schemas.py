@@ -7,6 +7,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StrictBool, S
 
 from vreg_api.fields import Description, Identifier, Name, may_be_left_out
 from vreg_api.upstreams.certificates import parsed_certificates
+from vreg_api.upstreams.probe import probe_text
 from vreg_shared.catalogue import catalogue
 from vreg_shared.messages.upstream import StalePolicy
 from vreg_shared.oci.reference import InvalidNameError, RepositoryName
@@ -103,6 +104,17 @@ PrivateCa = Annotated[
         title="Private CA", description="Certificates (PEM) of the authority the host's certificate is of."
     ),
 ]
+Probe = Annotated[
+    str,
+    StringConstraints(max_length=400),
+    AfterValidator(probe_text),
+    Field(
+        title="Probe",
+        description="An image that exists, without the repository prefix: what a connection test pulls. "
+        "Without a tag, one is chosen.",
+        examples=["team/app:1.2"],
+    ),
+]
 IdentityId = Annotated[
     Identifier, Field(title="Identity", description="Left out or null: anonymous, where the kind allows it.")
 ]
@@ -139,6 +151,7 @@ class UpstreamCreate(BaseModel):
     token_realm: TokenRealm | None = None
     private_ca: PrivateCa | None = None
     enabled: Annotated[StrictBool, Field(description="A disabled upstream is never asked.")] = True
+    probe: Probe = ""
 
 
 class UpstreamChange(BaseModel):
@@ -157,6 +170,7 @@ class UpstreamChange(BaseModel):
     token_realm: TokenRealm | None = may_be_left_out()
     private_ca: PrivateCa | None = may_be_left_out()
     enabled: StrictBool = may_be_left_out()
+    probe: Probe = may_be_left_out()
 
 
 class UpstreamView(BaseModel):
@@ -176,6 +190,7 @@ class UpstreamView(BaseModel):
     token_realm: str | None
     private_ca: str | None
     enabled: bool
+    probe: str
     cache_epoch: Annotated[int, Field(description="Cached content of another epoch is not served.")]
     version: int
     created_at: datetime

@@ -31,6 +31,7 @@ class Upstream:
     token_realm: str | None
     private_ca: str | None
     enabled: bool
+    probe: str
     cache_epoch: int
     version: int
     created_at: datetime

@@ -103,6 +103,7 @@ def of_verdict(stage: Stage, verdict: Verdict, seconds: float) -> StageReport:
         reason=verdict.reason,
         detail=verdict.detail,
         remedy=verdict.remedy or remedy_of(verdict.reason),
+        answer=verdict.answer.value,
         seconds=seconds,
     )
 
