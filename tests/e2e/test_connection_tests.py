@@ -1,7 +1,10 @@
-"""Connection tests of every auth method, in a running vreg: what passes, and what is said when it does not."""
+"""Connection tests of every auth method, in a running vreg: what passes, and what is said otherwise."""
 
 import asyncio
 import json
+import os
+import subprocess
+import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -28,7 +31,7 @@ async def play(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Cast]:
         yield running
 
 
-async def ended(play: Cast, **wish: Any) -> dict[str, Any]:
+async def ended(play: Cast, **wish: object) -> dict[str, Any]:
     """Run a connection test; return it as it ended."""
     answer = await play.stack.call("POST", "/connection_tests", json=wish)
     assert answer.status_code == httpx.codes.ACCEPTED, answer.text
@@ -132,6 +135,30 @@ async def test_stages_are_streamed_as_they_end(play: Cast) -> None:
     events = (await play.stack.call("GET", f"/connection_tests/{started.json()['id']}/events")).text
     kinds = [line.removeprefix("event: ") for line in events.splitlines() if line.startswith("event: ")]
     assert kinds == ["stage"] * 10 + ["end"]
+
+
+async def test_the_command_draws_the_stages_and_tells_by_its_exit_code(play: Cast) -> None:
+    member = play.members[0]
+    name = (await play.stack.call("GET", f"/upstreams/{member.upstream_id}")).json()["name"]
+    image = await asyncio.to_thread(image_of, member)
+    good = await asyncio.to_thread(vreg_test, play, name, "--probe", image)
+    assert good.returncode == 0, good.stderr
+    assert "manifest" in good.stdout
+    assert "passed" in good.stdout
+    bad = await asyncio.to_thread(vreg_test, play, member.upstream_id, "--probe", "no/such:image")
+    assert bad.returncode == 1, bad.stderr
+    assert "failed" in bad.stdout
+    unknown = await asyncio.to_thread(vreg_test, play, "nobody")
+    assert (unknown.returncode, "there is no upstream nobody" in unknown.stderr) == (2, True)
+
+
+def vreg_test(play: Cast, *arguments: str) -> "subprocess.CompletedProcess[str]":
+    command = [str(Path(sys.executable).with_name("vreg")), "test", *arguments]
+    command += ["--api", f"http://127.0.0.1:{play.stack.api_port}"]
+    environment = {"PATH": os.environ["PATH"], "VREG_API_TOKEN": play.stack.admin_token}
+    return subprocess.run(  # noqa: S603 - our own program
+        command, env=environment, capture_output=True, text=True, timeout=120, check=False
+    )
 
 
 async def test_a_refusal_is_explained_with_everything_filled_in(play: Cast) -> None:

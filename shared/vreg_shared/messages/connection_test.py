@@ -21,27 +21,32 @@ PULL_SECONDS: Final = 45.0
 
 
 class Stage(StrEnum):
-    """What is tried, in the order it is tried."""
+    """What is tried, in the order it is tried; STAGE_MEANINGS says what each is."""
 
     ADDRESS = "address"
-    """Whether the egress rules let a proxy connect to the host."""
     DNS = "dns"
     TLS = "tls"
-    """A TCP and TLS connection, and an HTTP answer of any kind."""
     IDENTITY = "identity"
-    """Whether the identity is whole, permitted here and for this upstream."""
     EXCHANGE = "exchange"
-    """The cloud's IAM."""
     CREDENTIAL = "credential"
-    """What the registry will be shown."""
     REGISTRY = "registry"
-    """`/v2/` with it."""
     TAGS = "tags"
     MANIFEST = "manifest"
     BLOB = "blob"
-    """The first byte of a blob, through the redirect to storage if there is one."""
 
 
+STAGE_MEANINGS: Final = {
+    Stage.ADDRESS: "The egress rules let a proxy connect to the host.",
+    Stage.DNS: "The host's name resolves where the proxy runs.",
+    Stage.TLS: "A connection is made, its certificate is trusted, and something answers.",
+    Stage.IDENTITY: "The identity is whole, permitted by the operator, and usable for this upstream.",
+    Stage.EXCHANGE: "The cloud's IAM gives an access token.",
+    Stage.CREDENTIAL: "The access token gives what the registry is shown.",
+    Stage.REGISTRY: "`/v2/` takes it.",
+    Stage.MANIFEST: "The probe's manifest is read.",
+    Stage.BLOB: "The first bytes of a blob come, through the redirect to storage if there is one.",
+    Stage.TAGS: "Tags can be listed. Pulls do without, so where the probe names a tag this only warns.",
+}
 REACH: Final = (Stage.ADDRESS, Stage.DNS, Stage.TLS)
 CLIMB: Final = (Stage.IDENTITY, Stage.EXCHANGE, Stage.CREDENTIAL)
 PULL: Final = (Stage.REGISTRY, Stage.MANIFEST, Stage.BLOB, Stage.TAGS)

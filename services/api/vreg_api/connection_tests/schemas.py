@@ -6,7 +6,7 @@ from typing import Annotated, Literal, Self
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, model_validator
 
 from vreg_api.fields import Identifier
-from vreg_api.identities.schemas import IdentityChange, IdentityCreate, TrustStepView
+from vreg_api.identities.schemas import AnyIdentityCreate, IdentityChange, TrustStepView
 from vreg_api.upstreams.probe import probe_text
 from vreg_api.upstreams.schemas import UpstreamChange, UpstreamCreate
 from vreg_shared.messages.connection_test import Stage, StageOutcome
@@ -63,7 +63,8 @@ class ConnectionTestCreate(BaseModel):
         IdentityChange | None, Field(description="The upstream's identity, as it would be after this change.")
     ] = None
     identity: Annotated[
-        IdentityCreate | None, Field(description="An identity that is not saved, in place of the upstream's.")
+        AnyIdentityCreate | None,
+        Field(description="An identity that is not saved, in place of the upstream's."),
     ] = None
     probe: Probe | None = None
 
