@@ -18,23 +18,24 @@ connection test means. They are written by `make docs` from the providers' own f
 
 _TEST_PAGE: Final = """# The connection test
 
-It tries an upstream as a pull would, stage by stage, and says of the first stage that fails what is wrong and what to
-do. It works on what is saved, on what a change would make of it, and on what is not saved at all; a secret that is only
-tried is sealed to the token-broker and stored nowhere.
+It tries an upstream as a pull would, stage by stage, and says of the first stage that fails what is wrong
+and what to do. It works on what is saved, on what a change would make of it, and on what is not saved at
+all; a secret that is only tried is sealed to the token-broker and stored nowhere.
 
     vreg test production-ecr --probe team/app:1.2
     curl -X POST "$VREG_API/api/v1/connection_tests" -H "Authorization: Bearer $VREG_API_TOKEN" \\
       -H "Content-Type: application/json" -d '{{"upstream_id": "…", "probe": "team/app:1.2"}}'
 
 The answer names the test; `GET /api/v1/connection_tests/{{id}}/events` streams its stages, `GET
-/api/v1/connection_tests/{{id}}` shows them afterwards, for thirty days, and `POST …/cancel` ends it. A test *passes* only
-if an image was read. It is *incomplete* when all is well and no image was named: give the upstream a `probe`, or name
-one in the test.
+/api/v1/connection_tests/{{id}}` shows them afterwards, for thirty days, and `POST …/cancel` ends it. A test
+*passes* only if an image was read. It is *incomplete* when all is well and no image was named: give the
+upstream a `probe`, or name one in the test.
 
 ## Stages
 
-Stages towards the registry are tried by a proxy, since its network is what counts; those in between by the
-token-broker. A host that cannot be reached does not keep the exchange from being tried: both may be wrong.
+Stages towards the registry are tried by a proxy, since its network is what counts; those in between by
+the token-broker. A host that cannot be reached does not keep the exchange from being tried: both may be
+wrong.
 
 | Stage | What is tried |
 | --- | --- |
@@ -42,8 +43,8 @@ token-broker. A host that cannot be reached does not keep the exchange from bein
 
 ## Reasons
 
-Codes are stable. What clouds and registries themselves say is in the tables of [the providers](providers/README.md),
-which come first; these are all the others.
+Codes are stable. What clouds and registries themselves say is in the tables of
+[the providers](providers/README.md), which come first; these are all the others.
 
 | Reason | What is wrong | What to do |
 | --- | --- | --- |
