@@ -12,6 +12,7 @@ from vreg_api import issuer, readiness
 from vreg_api.access import endpoints as access
 from vreg_api.authentication import Guard
 from vreg_api.connection_tests import endpoints as connection_tests
+from vreg_api.health import endpoints as health
 from vreg_api.identities import endpoints as identities
 from vreg_api.problem_responses import install
 from vreg_api.problems import MEDIA_TYPE, Problem
@@ -54,6 +55,7 @@ def create_app(world: World, lifespan: Lifespan | None = None) -> ASGIApp:
         access.router(world.access_tokens),
         provider_catalogue.router(world.provider_catalogue),
         connection_tests.router(world.connection_tests),
+        health.router(world.health),
     ):
         app.include_router(
             room,

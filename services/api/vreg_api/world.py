@@ -9,6 +9,9 @@ from vreg_api.authentication import Authenticator
 from vreg_api.connection_tests.running import Broker, Converses
 from vreg_api.connection_tests.service import ConnectionTests
 from vreg_api.connection_tests.store import ConnectionTestStore
+from vreg_api.health.book import HealthBook
+from vreg_api.health.service import Health
+from vreg_api.health.store import HealthStore
 from vreg_api.identities.credentials import Sealer
 from vreg_api.identities.service import Identities
 from vreg_api.identities.store import IdentityStore
@@ -64,6 +67,7 @@ class World:
     access_tokens: AccessTokens
     provider_catalogue: ProviderCatalogue
     connection_tests: ConnectionTests
+    health: Health
     authenticator: Authenticator
     relay: Relay
     issuer: Issuer | None
@@ -101,6 +105,15 @@ def make_world(means: Means) -> World:
         bus=means.bus,
         identities=identities_room,
         upstreams=upstreams_room,
+        health=Health(
+            database=database,
+            store=HealthStore(),
+            upstreams=upstreams,
+            registries=registries,
+            book=HealthBook(),
+            clock=clock,
+            is_current=lambda: means.bus.connected,
+        ),
         connection_tests=ConnectionTests(
             database=database,
             store=ConnectionTestStore(),

@@ -19,6 +19,7 @@ from vreg_proxy.breaker import Breaker
 from vreg_proxy.broker import BusBroker
 from vreg_proxy.cache import Cache, open_cache
 from vreg_proxy.config_cache import ConfigCache
+from vreg_proxy.connection_tests.probes import Probes
 from vreg_proxy.connection_tests.requests import ConnectionTests
 from vreg_proxy.credentials import Broker, LeaseDesk
 from vreg_proxy.distribution.authentication import Authenticator
@@ -31,6 +32,7 @@ from vreg_proxy.distribution.tokens import TokenMint
 from vreg_proxy.following import Following
 from vreg_proxy.lease_cache import LeaseCache
 from vreg_proxy.manifests import Manifests
+from vreg_proxy.observations import Observations
 from vreg_proxy.rate_limit_requests import RateLimitRequests
 from vreg_proxy.rate_limits import RateLimits
 from vreg_proxy.readiness import Freshness, Readiness
@@ -132,6 +134,8 @@ async def open_world(settings: ProxySettings, clock: Clock) -> AsyncIterator[Wor
                 group.create_task(freshness.watch()),
                 group.create_task(RateLimitRequests(pulls.rate_limits).run(bus)),
                 group.create_task(tests.run(bus)),
+                group.create_task(Probes(config.snapshot, pulls.upstreams, catalogue(), clock).run(bus)),
+                group.create_task(pulls.observations.report_to(bus)),
                 group.create_task(_end_with_supervisor()),
             ]
             _log.info("worker_serving", url=settings.external_url, restored_records=restored)
@@ -151,7 +155,8 @@ class Pulls:
         self.rate_limits = RateLimits(clock)
         desk = LeaseDesk(leases, broker, clock)
         self.upstreams = Upstreams(open_session, desk, self.rate_limits, clock)
-        self.asking = Asking(self.upstreams, Breaker(clock), clock)
+        self.observations = Observations()
+        self.asking = Asking(self.upstreams, Breaker(clock), self.observations, clock)
         self.endpoints = Endpoints(
             manifests=Manifests(cache, self.asking, clock),
             blobs=Blobs(cache, self.asking),

@@ -14,7 +14,7 @@ from vreg_shared.messages.upstream import UpstreamRecord
 from vreg_token_broker.exchange import Exchange, Outcome, Refused, Unavailable
 from vreg_token_broker.flights import Flight, Flights, Records
 from vreg_token_broker.journal import AuditUnavailableError
-from vreg_token_broker.keeper import FIRST, Keeper, KeeperWorld, Publishes, Told
+from vreg_token_broker.keeper import FIRST, Keeper, KeeperWorld, Publishes, Standing, Told
 from vreg_token_broker.lease_book import LeaseBook, Plan
 from vreg_token_broker.ledger import REFUSED, WITHDRAWN
 from vreg_token_broker.orders import Orders
@@ -127,6 +127,14 @@ class Refresher:
             is_starting = place.scope is not None
             return Told(failure=_STARTING if is_starting else _why_none(upstream))
         return await keeper.ask(refused, self._book.need(upstream))
+
+    def standing(self, upstream: UpstreamRecord) -> Standing | Refused | None:
+        """Return how an upstream's lease stands, or why there can be none; None for one without identity."""
+        place = self._book.place(upstream)
+        if upstream.identity_id is None or place.refused is not None:
+            return place.refused
+        keeper = self._keepers.get(place.scope or "")
+        return keeper.standing if keeper is not None else Standing()
 
     async def try_out(self, plan: Plan) -> Outcome:
         """Make one exchange, on record and in its turn, that nothing follows from: for a connection test."""

@@ -26,6 +26,7 @@ class UpstreamRecord(BaseModel):
     private_ca: str | None = None
     enabled: bool = True
     cache_epoch: int = 0
+    probe: str = ""
 
 
 def key_of(upstream_id: str) -> str:

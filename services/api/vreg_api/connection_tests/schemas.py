@@ -7,9 +7,9 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstra
 
 from vreg_api.fields import Identifier
 from vreg_api.identities.schemas import AnyIdentityCreate, IdentityChange, TrustStepView
-from vreg_api.upstreams.probe import probe_text
 from vreg_api.upstreams.schemas import UpstreamChange, UpstreamCreate
 from vreg_shared.messages.connection_test import Stage, StageOutcome
+from vreg_shared.probe import probe_text
 
 TestState = Literal["running", "passed", "failed", "incomplete", "cancelled"]
 

@@ -22,7 +22,6 @@ from vreg_api.paging import PageRequest
 from vreg_api.problems import ProblemError
 from vreg_api.store.database import Database, DatabaseUnavailableError
 from vreg_api.upstreams.fitness import require_fit
-from vreg_api.upstreams.probe import probe_of
 from vreg_api.upstreams.service import Upstreams
 from vreg_api.upstreams.store import Upstream
 from vreg_shared.auth_method import TrustStep
@@ -31,6 +30,7 @@ from vreg_shared.clock import Clock
 from vreg_shared.messages.connection_test import DEADLINE_SECONDS, ConnectionOrder, StageReport
 from vreg_shared.oci.reference import InvalidNameError, RepositoryName
 from vreg_shared.operator_grants import OperatorGrants
+from vreg_shared.probe import probe_of
 from vreg_shared.provider import RegistryKind
 
 NOUN: Final = "connection test"

@@ -103,6 +103,26 @@ CONNECTION_TESTS: Final = sa.Table(
 )
 """Results outlive their upstream, so nothing refers to it."""
 
+HEALTH_CHANGES: Final = sa.Table(
+    "health_changes",
+    METADATA,
+    sa.Column("upstream_id", sa.String(26), primary_key=True),
+    sa.Column("since", UtcDateTime, primary_key=True),
+    sa.Column("state", sa.Text, nullable=False),
+    sa.Column("reason", sa.Text, nullable=False),
+    sa.Column("detail", sa.Text, nullable=False),
+    sa.Column("remedy", sa.Text, nullable=False),
+)
+HEALTH_ACKNOWLEDGEMENTS: Final = sa.Table(
+    "health_acknowledgements",
+    METADATA,
+    sa.Column("upstream_id", sa.String(26), primary_key=True),
+    sa.Column("since", UtcDateTime, nullable=False),
+    sa.Column("by", sa.Text, nullable=False),
+    sa.Column("at", UtcDateTime, nullable=False),
+    sa.Column("note", sa.Text, nullable=False),
+)
+
 VIRTUAL_REGISTRIES: Final = sa.Table(
     "virtual_registries",
     METADATA,

@@ -7,10 +7,10 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StrictBool, S
 
 from vreg_api.fields import Description, Identifier, Name, may_be_left_out
 from vreg_api.upstreams.certificates import parsed_certificates
-from vreg_api.upstreams.probe import probe_text
 from vreg_shared.catalogue import catalogue
 from vreg_shared.messages.upstream import StalePolicy
 from vreg_shared.oci.reference import InvalidNameError, RepositoryName
+from vreg_shared.probe import probe_text
 from vreg_shared.rate_limit import RateLimitSource
 
 _EXAMPLE_IDENTITY = "01KAS1G6V5X4T3NQ7R8M2C9B0Z"

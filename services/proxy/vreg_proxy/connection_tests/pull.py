@@ -10,9 +10,10 @@ from typing import Any, Final, Self
 from vreg_proxy.connection_tests.reach import failed, of_verdict
 from vreg_shared.clock import Clock
 from vreg_shared.messages.connection_test import PULL, Probe, Stage, StageReport
+from vreg_shared.messages.upstream import UpstreamRecord
 from vreg_shared.oci.digest import Digest, InvalidDigestError
 from vreg_shared.oci.reference import Reference, RepositoryName, Tag, parse_reference
-from vreg_shared.provider import Answer, Verdict
+from vreg_shared.provider import Answer, RegistryKind, Verdict
 from vreg_shared.registry_client import BlobInterruptedError, BlobStream, Manifest, RegistryClient
 
 STAGE_SECONDS: Final = 20.0
@@ -29,11 +30,10 @@ class Aim:
     reference: Reference | None
 
     @classmethod
-    def of(cls, probe: Probe, spelled: str) -> Self:
-        """Read a probe; `spelled` is its prefixed name in the upstream's spelling.
-
-        Raises InvalidNameError, InvalidTagError or InvalidDigestError.
-        """
+    def of(cls, probe: Probe, upstream: UpstreamRecord, kind: RegistryKind) -> Self:
+        """Read a probe; raise InvalidNameError, InvalidTagError or InvalidDigestError."""
+        prefixed = RepositoryName.parse(probe.repository).with_prefix(upstream.repository_prefix)
+        spelled = kind.upstream_repository(prefixed.value, upstream.host)
         reference = parse_reference(probe.reference) if probe.reference else None
         return cls(RepositoryName.parse(spelled), reference)
 

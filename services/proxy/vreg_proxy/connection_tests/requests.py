@@ -25,7 +25,7 @@ from vreg_shared.messages.connection_test import (
 from vreg_shared.messages.lease import open_lease
 from vreg_shared.messages.signed_request import RequestRejectedError, read_request
 from vreg_shared.oci.digest import InvalidDigestError
-from vreg_shared.oci.reference import InvalidNameError, InvalidTagError, RepositoryName
+from vreg_shared.oci.reference import InvalidNameError, InvalidTagError
 from vreg_shared.registry_client import FixedCredentials, RegistryClient, Target, open_upstream_session
 from vreg_shared.sealing import SealBrokenError, SealingKey
 from vreg_shared.signing import VerifyingKey
@@ -105,7 +105,7 @@ class ConnectionTests:
         upstream = order.upstream
         try:
             lease = self._opened(order)
-            aim = _aim(order, target)
+            aim = Aim.of(order.probe, upstream, target.kind) if order.probe is not None else None
             session = open_upstream_session(self._policy, target, upstream.private_ca)
         except (SealBrokenError, InvalidGenerationError) as error:
             yield failed(Stage.REGISTRY, "seal_broken", str(error))
@@ -124,12 +124,3 @@ class ConnectionTests:
 
     def _opened(self, order: ProxyOrder) -> Lease | None:
         return open_lease(order.lease, self._sealing_key) if order.lease is not None else None
-
-
-def _aim(order: ProxyOrder, target: Target) -> Aim | None:
-    """Return what to pull, spelled as the upstream spells it; raise an error of its name, tag or digest."""
-    if order.probe is None:
-        return None
-    prefixed = RepositoryName.parse(order.probe.repository).with_prefix(order.upstream.repository_prefix)
-    spelled = target.kind.upstream_repository(prefixed.value, target.host)
-    return Aim.of(order.probe, spelled)
