@@ -13,11 +13,11 @@ PYTHON ?= $(shell for each in python3.11 python3 python3.12 python3.13 python3.1
 	&& echo $$each && break; done)
 UV := $(VENV)/uv
 
-.PHONY: help install up demo test check format docs endurance bench lock clean tools
+.PHONY: help install up demo test test-faults check format docs endurance bench lock clean tools
 
 help: ## Show this list.
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | \
-	while IFS=$$'\t' read -r target meaning; do printf '  make %-9s %s\n' "$$target" "$$meaning"; done
+	while IFS=$$'\t' read -r target meaning; do printf '  make %-11s %s\n' "$$target" "$$meaning"; done
 
 install: $(VENV)/.installed ## Install vreg and its tools into .venv, exactly as locked; instant when nothing changed.
 	@:
@@ -31,6 +31,9 @@ demo: install tools ## See everything work against emulated clouds; KEEP=1 leave
 test: install tools ## Run all tests, real clients included.
 	@exec $(BIN)/pytest -n 3 --dist loadfile
 
+test-faults: install tools ## Run the full fault suite of the pull path; prints its figures; takes minutes.
+	@VREG_TEST_FULL=1 exec $(BIN)/pytest -o timeout=840 --durations=8 tests/faults
+
 check: install ## Look at the code without running it: format, lint, types, import rules.
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
@@ -41,8 +44,9 @@ format: install ## Format the code and mend what can be mended.
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-docs: install ## Write docs/providers from the providers' declarations and guides.
+docs: install ## Write docs/providers, docs/asyncapi.yaml and the kinds of events in docs/audit.md.
 	@$(BIN)/python docs/generate.py
+	@$(BIN)/python docs/audit_pages.py
 
 endurance: install tools ## Pull through twenty ends of every cloud's tokens, with two brokers; takes minutes.
 	@exec $(BIN)/python -m tests.endurance

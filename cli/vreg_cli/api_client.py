@@ -4,7 +4,7 @@ import asyncio
 import json
 import os
 import ssl
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
 from http import HTTPStatus
 from pathlib import Path
 from typing import Any, Final
@@ -18,6 +18,7 @@ from vreg_shared.secret import Secret
 
 TOKEN_VARIABLE: Final = "VREG_API_TOKEN"  # noqa: S105 - the variable's name
 DEADLINE_SECONDS: Final = 30.0
+SILENCE_SECONDS: Final = 30.0
 MAX_ANSWER_BYTES: Final = 8 * 1024 * 1024
 _MAX_TOKEN_BYTES: Final = 512
 
@@ -53,9 +54,31 @@ class ApiClient:
         """Return what a POST answers with; raise ApiUnusableError or ApiRefusedError."""
         return await self._ask("POST", path, json=body)
 
+    async def lines(
+        self, path: str, query: Mapping[str, str], headers: Mapping[str, str] | None = None
+    ) -> AsyncIterator[str]:
+        """Yield what a GET answers with, line by line as it comes; raise ApiUnusableError, ApiRefusedError.
+
+        It may go on for ever: only silence has a deadline.
+        """
+        client = httpx.AsyncClient(
+            headers=self._headers(headers), verify=self._trust, trust_env=False, timeout=SILENCE_SECONDS
+        )
+        try:
+            async with client, client.stream("GET", f"{self._url}/api/v1{path}", params=query) as answer:
+                if answer.status_code != HTTPStatus.OK:
+                    self._judged(answer.status_code, await self._body(answer))
+                async for line in answer.aiter_lines():
+                    yield line
+        except (httpx.HTTPError, httpx.InvalidURL) as error:
+            raise self._unusable(str(error) or type(error).__name__) from error
+
+    def _headers(self, more: Mapping[str, str] | None = None) -> dict[str, str]:
+        own = {"Authorization": f"Bearer {self._token.reveal()}", "Accept": "application/json"}
+        return own | dict(more or {})
+
     async def _ask(self, method: str, path: str, **request: Any) -> dict[str, Any]:  # noqa: ANN401 - httpx's own
-        headers = {"Authorization": f"Bearer {self._token.reveal()}", "Accept": "application/json"}
-        client = httpx.AsyncClient(headers=headers, verify=self._trust, trust_env=False)
+        client = httpx.AsyncClient(headers=self._headers(), verify=self._trust, trust_env=False)
         try:
             async with (
                 asyncio.timeout(DEADLINE_SECONDS),

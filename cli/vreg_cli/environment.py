@@ -15,7 +15,7 @@ from vreg_shared.settings import GrantSettings, Listen, ServiceSettings
 
 _SYSTEM: Final = ("PATH", "LANG", "LC_ALL", "TZ", "TMPDIR", "SSL_CERT_FILE", "SSL_CERT_DIR")
 _OF_SERVICE: Final[Mapping[Service, tuple[str, ...]]] = {
-    Service.API: ("VREG_API_", "VREG_DATABASE_URL"),
+    Service.API: ("VREG_API_", "VREG_AUDIT_", "VREG_PULLS_", "VREG_DATABASE_URL"),
     Service.TOKEN_BROKER: ("VREG_BROKER_",),
     Service.PROXY: ("VREG_PROXY_",),
 }
@@ -37,6 +37,7 @@ class Addresses:
     proxy: Listen
     api: Listen
     nats: Listen
+    metrics: Listen
 
 
 def service_environment(
@@ -75,6 +76,7 @@ def _decided(
         "VREG_PROXY_STATE": str(home.proxy_state),
         "VREG_PROXY_CACHE": inherited.get("VREG_PROXY_CACHE") or str(home.proxy_cache),
         "VREG_PROXY_WORKERS": str(workers),
+        "VREG_PROXY_METRICS_LISTEN": str(addresses.metrics),
     }
 
 

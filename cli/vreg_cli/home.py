@@ -38,6 +38,20 @@ class Home:
         return KeyFolder(self.keys / service.value)
 
     @property
+    def consumers(self) -> Path:
+        """One private folder an outside consumer of audit events, with the seed it signs in with."""
+        return self.keys / "consumers"
+
+    def consumer_folder(self, name: str) -> KeyFolder:
+        """Return where the seed of an outside consumer lies."""
+        return KeyFolder(self.consumers / name)
+
+    @property
+    def nats_pid(self) -> Path:
+        """Where the bus that `vreg up` started writes its process id."""
+        return self.path / "run" / "nats.pid"
+
+    @property
     def nats_configuration(self) -> Path:
         """What nats-server is started with; written anew at each start."""
         return self.path / "nats" / "nats.conf"

@@ -16,6 +16,7 @@ import nkeys
 from vreg_cli.home import Home
 from vreg_cli.issuer_keys import KeysUnsafeError, ensure_issuer_keys
 from vreg_cli.whole_files import write_whole
+from vreg_shared.errors import VregError
 from vreg_shared.key_files import SEALED_FOR, KeyFolder, MissingKeyError, Service
 from vreg_shared.sealing import SealingKey
 from vreg_shared.secret import Secret
@@ -23,6 +24,14 @@ from vreg_shared.signing import SigningKey
 
 _PRIVATE_FOLDER: Final = 0o700
 _OTHERS: Final = stat.S_IRWXG | stat.S_IRWXO
+
+
+class ConsumerExistsError(VregError):
+    """The name is taken."""
+
+
+class NoSuchConsumerError(VregError):
+    """Nothing has this name."""
 
 
 def ensure_keys(home: Home) -> bool:
@@ -49,6 +58,33 @@ def nkey_public(folder: KeyFolder) -> str:
             f"key {folder.nkey_path}: not an nkey seed; restore it from a backup"
         ) from error
     return public.decode()
+
+
+def consumer_names(home: Home) -> list[str]:
+    """Return the outside consumers of audit events there are, by name."""
+    return sorted(path.parent.name for path in home.consumers.glob("*/nkey.seed"))
+
+
+def make_consumer(home: Home, name: str) -> KeyFolder:
+    """Make the seed of an outside consumer; raise ConsumerExistsError or MissingKeyError."""
+    folder = home.consumer_folder(name)
+    if not home.keys.is_dir():
+        raise MissingKeyError(f"{home.path} has no keys yet; start `vreg up`, or run `vreg setup`, first")
+    if folder.nkey_path.exists():
+        raise ConsumerExistsError(f"there is a consumer {name} already; delete it, or choose another name")
+    for each in (home.consumers, folder.path):
+        each.mkdir(_PRIVATE_FOLDER, exist_ok=True)
+    write_whole(folder.nkey_path, _new_nkey_seed().reveal().encode() + b"\n", 0o600)
+    return folder
+
+
+def remove_consumer(home: Home, name: str) -> None:
+    """Forget an outside consumer; raise NoSuchConsumerError."""
+    if name not in consumer_names(home):
+        raise NoSuchConsumerError(f"there is no consumer {name}; `vreg audit consumer list` shows all")
+    folder = home.consumer_folder(name)
+    folder.nkey_path.unlink()
+    folder.path.rmdir()
 
 
 def _private_paths(home: Home, service: Service) -> list[Path]:

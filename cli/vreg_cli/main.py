@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from vreg_cli.commands import identity, issuer
+from vreg_cli.commands import audit, identity, issuer
 from vreg_cli.commands.connection_test import connection_test
 from vreg_cli.commands.trust import trust
 from vreg_cli.console import HomeOption, one_line, say
@@ -46,7 +46,7 @@ def vreg(
 
 
 @app.command()
-def up(
+def up(  # noqa: PLR0913 - each option is an argument
     *,
     home: HomeOption = Path(".vreg"),
     proxy_listen: Annotated[
@@ -75,9 +75,18 @@ def up(
         int,
         typer.Option(envvar="VREG_PROXY_WORKERS", min=1, max=64, help="Worker processes of the proxy."),
     ] = 1,
+    metrics_listen: Annotated[
+        Listen,
+        typer.Option(
+            parser=_listen,
+            metavar="HOST:PORT",
+            envvar="VREG_PROXY_METRICS_LISTEN",
+            help="Where the proxy tells Prometheus of itself.",
+        ),
+    ] = Listen("127.0.0.1:8501"),  # noqa: B008 - an immutable string
 ) -> None:
     """Run all of vreg on this machine: bus, api, token-broker and proxy."""
-    addresses = Addresses(proxy_listen, api_listen, Listen(f"127.0.0.1:{nats_port}"))
+    addresses = Addresses(proxy_listen, api_listen, Listen(f"127.0.0.1:{nats_port}"), metrics_listen)
     with one_line():
         bring_up(Wishes(home, addresses, workers, dict(os.environ)), say)
 
@@ -104,5 +113,6 @@ def setup(
 
 app.command()(trust)
 app.command("test")(connection_test)
+app.add_typer(audit.app, name="audit")
 app.add_typer(identity.app, name="identity")
 app.add_typer(issuer.app, name="issuer")

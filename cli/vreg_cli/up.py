@@ -29,7 +29,7 @@ _MODULES: Final = {
 }
 _GRACE_SECONDS: Final = 10.0
 _PROXY_GRACE_SECONDS: Final = 35.0
-"""A proxy lets running pulls finish for 30 s."""
+"""A proxy lets new pulls begin for 1 s and running ones finish for 30 s, unless set otherwise."""
 
 _SETTLED_SECONDS: Final = 2.0
 """A token-broker that did not refuse its settings by then has accepted them."""
@@ -56,7 +56,7 @@ def up(wishes: Wishes, report: Report) -> None:
         check_ports(_wanted(wishes.addresses))
         if ensure_keys(home):
             report(f"First start: made keys in {home.keys}; back them up, they open what is stored.")
-        nats.write_configuration(home, wishes.addresses.nats.port)
+        nats.write_configuration(home, wishes.addresses.nats.port, pid_file=home.nats_pid)
         _prepare_database(wishes, home, report)
         asyncio.run(_supervise(wishes, home, report))
 
@@ -66,6 +66,7 @@ def _wanted(addresses: Addresses) -> tuple[Wanted, ...]:
         Wanted("bus", addresses.nats, "--nats-port (VREG_NATS_PORT)"),
         Wanted("api", addresses.api, "--api-listen (VREG_API_LISTEN)"),
         Wanted("proxy", addresses.proxy, "--proxy-listen (VREG_PROXY_LISTEN)"),
+        Wanted("metrics", addresses.metrics, "--metrics-listen (VREG_PROXY_METRICS_LISTEN)"),
     )
 
 

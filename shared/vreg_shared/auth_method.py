@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Annotated, Any, ClassVar, Self
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints
 
 from vreg_shared.secret import Secret
 
@@ -67,10 +67,35 @@ class TrustStep:
     file: str | None = None
 
 
+def _plain(fingerprint: object) -> object:
+    return fingerprint.replace(":", "").lower() if isinstance(fingerprint, str) else fingerprint
+
+
+Fingerprint = Annotated[
+    str, BeforeValidator(_plain, json_schema_input_type=str), StringConstraints(pattern=r"^[0-9a-f]{64}$")
+]
+"""Lower-case hex; as `openssl x509 -fingerprint -sha256` writes it, it is taken too."""
+
+
 class UsableFor(BaseModel):
     """Where an identity's secrets may be sent. It is part of the seal: widening needs the secret again."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
+
+    private_ca_sha256: Annotated[
+        tuple[Fingerprint, ...],
+        Field(
+            title="Private CAs",
+            description="SHA-256 fingerprints of the private authorities' certificates that an upstream may "
+            "be known by: whoever holds their keys could pose as the host and read what is sent there.",
+            max_length=50,
+            exclude_if=lambda given: not given,
+        ),
+    ] = ()
+
+    def permits_private_ca(self, fingerprints: frozenset[str]) -> bool:
+        """Whether a credential may be sent to hosts that only these certificates vouch for."""
+        return fingerprints <= set(self.private_ca_sha256)
 
     @abstractmethod
     def permits(self, host: str, repository: str = "") -> bool:

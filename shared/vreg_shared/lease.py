@@ -50,10 +50,14 @@ class RegistryCredential:
 
 @dataclass(frozen=True, slots=True)
 class LeaseNeed:
-    """What an upstream needs a lease for: its host, and the prefix that a lease is bound to there, if any."""
+    """What an upstream needs a lease for: its host, and the prefix that a lease is bound to there, if any.
+
+    `private_ca_sha256` are the certificates the host may be known by beside those that all trust.
+    """
 
     host: str
     repositories: str = ""
+    private_ca_sha256: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +78,7 @@ class Lease:
     credential: RegistryCredential
     repositories: tuple[str, ...] = ()
     proof: str = ""
+    private_ca_sha256: tuple[str, ...] = ()
 
     def covers(self, host: str) -> bool:
         """Whether the credential may be sent to `host`."""
@@ -81,7 +86,9 @@ class Lease:
 
     def meets(self, need: LeaseNeed) -> bool:
         """Whether the credential may be used for everything that the upstream will ask for."""
-        return self.covers(need.host) and (not self.repositories or need.repositories in self.repositories)
+        is_known = need.private_ca_sha256.issubset(self.private_ca_sha256)
+        is_reached = not self.repositories or need.repositories in self.repositories
+        return self.covers(need.host) and is_known and is_reached
 
     def reaches(self, repository: str) -> bool:
         """Whether `repository`, as the upstream spells it, may be asked for with the credential."""

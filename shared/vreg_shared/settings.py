@@ -2,10 +2,11 @@
 
 import ipaddress
 import re
+from datetime import timedelta
 from pathlib import Path
 from typing import Annotated, Literal, Self, TypeVar
 
-from pydantic import AliasChoices, Field, ValidationError, field_validator
+from pydantic import AliasChoices, BeforeValidator, Field, ValidationError, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from vreg_shared.errors import VregError
@@ -44,6 +45,31 @@ class Listen(str):
             message = "write it as host:port, for example 127.0.0.1:8500"
             raise ValueError(message)
         return cls(text)
+
+
+def _seconds(value: object) -> object:
+    """Read a plain number; what is none is left to pydantic, which reads ISO 8601."""
+    if not isinstance(value, str):
+        return value
+    try:
+        return timedelta(seconds=float(value))
+    except (ValueError, OverflowError):
+        return value
+
+
+Seconds = Annotated[timedelta, BeforeValidator(_seconds)]
+"""A time in the environment, as a number of seconds."""
+
+
+def days(value: object) -> object:
+    """Read `365d`; raise ValueError. What is no text is passed on."""
+    if not isinstance(value, str):
+        return value
+    match = re.fullmatch(r"(\d{1,5})d", value.strip(), re.ASCII)
+    if match is None:
+        message = "write it in days, as 365d"
+        raise ValueError(message)
+    return timedelta(days=int(match[1]))
 
 
 def _comma_list(value: object) -> object:

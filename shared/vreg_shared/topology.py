@@ -6,10 +6,12 @@ all that is stored. The broker may read all of it anyway, while the api must nev
 NATS does not check the reply subject of a request. Whoever may ask the server anything can have its answer
 written over a key it may not write: never signed, so readers refuse it, until the writer writes again.
 An empty answer is worse: an empty message is how a stream is deleted, audit and all. A direct read of a key
-that is not there is answered so, and therefore nobody may read directly.
+that is not there is answered so, a pull from a consumer that has nothing, and every acknowledgement that
+asks for one: nobody may read directly, pull or acknowledge, and readers remember themselves how far they are.
 """
 
 import json
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,12 +24,17 @@ CREATOR: Final = Service.TOKEN_BROKER
 MAX_PAYLOAD_BYTES: Final = 1024 * 1024
 INBOX_ROOT: Final = "vreg.inbox"
 _MIB: Final = 1024 * 1024
+_CONSUMER_NAME: Final = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
 _DEDUPE_WINDOW_NANOSECONDS: Final = 120 * 1_000_000_000
 _MAX_MEMORY_BYTES: Final = 64 * _MIB
 
 
 class UnknownStreamError(VregError):
     """No such bucket or stream is declared in `vreg_shared.topology`: declare it there first."""
+
+
+class InvalidConsumerNameError(VregError):
+    """The name cannot stand in a subject."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +75,7 @@ class Stream:
     name: str
     root: str
     writers: tuple[Service, ...]
+    readers: tuple[Service, ...]
     max_bytes: int
 
     @property
@@ -113,7 +121,8 @@ BUCKETS: Final = (
     Bucket("vreg_health", ("upstream.*",), _BROKER, (_API, _BROKER, _PROXY), 32 * _MIB),
     Bucket("vreg_leader", ("broker",), _BROKER, (_BROKER,), _MIB, values_expire=True),
 )
-STREAMS: Final = (Stream("VREG_AUDIT", "vreg.audit", (_API, _BROKER, _PROXY), 512 * _MIB),)
+AUDIT: Final = Stream("VREG_AUDIT", "vreg.audit", (_API, _BROKER, _PROXY), (_API,), 512 * _MIB)
+STREAMS: Final = (AUDIT, Stream("VREG_ACCESS", "vreg.access", (_PROXY,), (_API,), 64 * _MIB))
 REQUESTS: Final = (
     RequestSubject("vreg.broker.refresh", (_PROXY,), _BROKER),
     RequestSubject("vreg.broker.test", (_API,), _BROKER),
@@ -130,6 +139,14 @@ def stored(name: str) -> Bucket | Stream:
     raise UnknownStreamError(f"{name} is not declared in vreg_shared.topology")
 
 
+def stream_called(name: str) -> Stream:
+    """Return the stream of that name; raise UnknownStreamError."""
+    declared = stored(name)
+    if isinstance(declared, Bucket):
+        raise UnknownStreamError(f"{name} is a bucket, whose values are followed")
+    return declared
+
+
 def inbox_prefix(service: Service) -> str:
     """Where a service is answered; nobody else may listen there."""
     return f"{INBOX_ROOT}.{service.value}"
@@ -140,7 +157,7 @@ def grants(service: Service) -> Grants:
     publish = [
         *_keys_written(service),
         *(f"{stream.root}.{service.value}.>" for stream in STREAMS if service in stream.writers),
-        *(subject for bucket in BUCKETS if service in bucket.readers for subject in _reading(bucket)),
+        *(subject for each in (*BUCKETS, *STREAMS) if service in each.readers for subject in _reading(each)),
         *(request.subject for request in REQUESTS if service in request.askers),
         *_answering(service),
         *(_creating() if service is CREATOR else ()),
@@ -152,17 +169,37 @@ def grants(service: Service) -> Grants:
     return Grants(tuple(publish), tuple(subscribe))
 
 
+def consumer_inbox_prefix(name: str) -> str:
+    """Where an outside consumer of audit events is answered; raise InvalidConsumerNameError."""
+    if _CONSUMER_NAME.fullmatch(name) is None:
+        raise InvalidConsumerNameError(
+            f"{name!r} cannot name a consumer: lower-case letters, digits and hyphens, 63 at most"
+        )
+    return f"{INBOX_ROOT}.consumer.{name}"
+
+
+def consumer_grants(name: str) -> Grants:
+    """Return what an outside consumer may do: read audit events by a feed of its own name, and no more."""
+    inbox = consumer_inbox_prefix(name)
+    return Grants(_reading(AUDIT, consumer_of(name)), (f"{inbox}.>",))
+
+
+def consumer_of(name: str) -> str:
+    """Return what an outside consumer calls its feed of the stream."""
+    return f"outside-{name}"
+
+
 def _keys_written(service: Service) -> Iterable[str]:
     for bucket in BUCKETS:
         if bucket.writer is service:
             yield from (f"$KV.{bucket.name}.{key}" for key in bucket.keys)
 
 
-def _reading(bucket: Bucket) -> tuple[str, ...]:
+def _reading(declared: Bucket | Stream, consumer: str = "*") -> tuple[str, ...]:
     """Allow a named consumer that says its filter, and flow control; no deletion and no direct read."""
     return (
-        f"$JS.API.CONSUMER.CREATE.{bucket.stream}.*.{bucket.subjects}",
-        f"$JS.FC.{bucket.stream}.>",
+        f"$JS.API.CONSUMER.CREATE.{declared.stream}.{consumer}.{declared.subjects}",
+        f"$JS.FC.{declared.stream}.{'>' if consumer == '*' else f'{consumer}.>'}",
     )
 
 
@@ -204,8 +241,11 @@ def nats_configuration(  # noqa: PLR0913 - a server has this many sides
     server_name: str = "vreg",
     pid_file: Path | None = None,
     ports_file_dir: Path | None = None,
+    consumers: Mapping[str, str] | None = None,
 ) -> str:
     """Return a complete nats.conf. `nkeys` are public user nkeys; a service has two while one is replaced.
+
+    `consumers` are the outside consumers of audit events: the public nkey of each by its name.
 
     Port -1 lets the server choose and write its choice below `ports_file_dir`. There is no anonymous
     user and no monitoring, websocket, leafnode or cluster listener. Every write is on disk when it is
@@ -232,7 +272,12 @@ def nats_configuration(  # noqa: PLR0913 - a server has this many sides
         "authorization {",
         "  timeout: 2",
         "  users: [",
-        *(_user(service, nkey) for service in Service for nkey in nkeys.get(service, ())),
+        *(
+            _user(service.value, nkey, grants(service))
+            for service in Service
+            for nkey in nkeys.get(service, ())
+        ),
+        *(consumer_user(name, nkey) for name, nkey in sorted((consumers or {}).items())),
         "  ]",
         "}",
     ]
@@ -244,11 +289,15 @@ def _file_store_bytes() -> int:
     return sum(declared.max_bytes for declared in (*BUCKETS, *STREAMS)) * 2
 
 
-def _user(service: Service, nkey: str) -> str:
-    allowed = grants(service)
+def consumer_user(name: str, nkey: str) -> str:
+    """Return the user block of an outside consumer, for nats.conf; raise InvalidConsumerNameError."""
+    return _user(f"outside consumer {name}", nkey, consumer_grants(name))
+
+
+def _user(title: str, nkey: str, allowed: Grants) -> str:
     return "\n".join(
         (
-            f"    # {service.value}",
+            f"    # {title}",
             f"    {{ nkey: {_quoted(nkey)}, permissions: {{",
             f"      publish: {{ allow: {_list(allowed.publish)} }}",
             f"      subscribe: {{ allow: {_list(allowed.subscribe)} }}",

@@ -59,6 +59,18 @@ async def permissive_api(tmp_path: Path, migrated: Path) -> AsyncIterator[Api]:
         yield running
 
 
+@pytest.fixture
+async def lending_api(tmp_path: Path, migrated: Path) -> AsyncIterator[Api]:
+    """An api on SQLite whose operator lends the machine: what it is in its cloud, and a token file."""
+    path = tmp_path / "vreg.db"
+    shutil.copy(migrated, path)
+    grants = OperatorGrants(
+        frozenset({"aws.instance"}), {"irsa": Path("/t")}, "https://registry.example.com/oidc"
+    )
+    async with running_api(f"sqlite:///{path}", is_migrated=True, grants=grants) as running:
+        yield running
+
+
 @pytest.fixture(params=["sqlite", pytest.param("postgres", marks=pytest.mark.postgres)])
 async def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     """The address of an empty database of each kind."""

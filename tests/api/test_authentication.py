@@ -1,33 +1,28 @@
+import re
+
+import httpx
 import pytest
+import sqlalchemy as sa
+from fastapi.routing import iter_route_contexts
 
 from tests.support.api_world import Api
+from vreg_api.app import make_rooms
+from vreg_shared.failure_limit import FREE
 
-ROOMS = ["/identities", "/upstreams", "/virtual_registries", "/access_tokens"]
-NOBODY = "vreg_01KAS1G6V5X4T3NQ7R8M2C9B0Z_" + "A" * 43
-
-
-async def routes(api: Api) -> list[tuple[str, str]]:
-    paths: dict[str, dict[str, object]] = (await api.call("GET", "/openapi.json")).json()["paths"]
-    return [(method.upper(), path) for path, operations in paths.items() for method in operations]
+NOTHING = "01KAS1G6V5X4T3NQ7R8M2C9B0Z"
+NOBODY = f"vreg_{NOTHING}_" + "A" * 43
 
 
-async def test_every_route_refuses_whoever_is_no_admin(api: Api) -> None:
-    tokens = {
-        role: (await api.create("access_tokens", {"name": role, "role": role}))["token"]
-        for role in ("editor", "viewer", "auditor", "puller")
-    }
-    found = await routes(api)
-    assert len(found) == 25
-    for method, path in found:
-        url = path.replace("{identifier}", "01KAS1G6V5X4T3NQ7R8M2C9B0Z")
-        api.client.headers.pop("Authorization", None)
-        anonymous = await api.client.request(method, url)
+async def test_every_route_refuses_whoever_shows_nothing(api: Api) -> None:
+    api.client.headers.pop("Authorization")
+    routes = [(each.path or "", each.methods) for each in iter_route_contexts(make_rooms(api.world).routes)]
+    guarded = [(method, path) for path, methods in routes for method in methods or () if "/api/" in path]
+    assert len(guarded) >= 28
+    for method, path in guarded:
+        anonymous = await api.client.request(method, path.replace("{identifier}", NOTHING))
         assert anonymous.status_code == 401, (method, path)
         assert anonymous.headers["WWW-Authenticate"] == 'Bearer realm="vreg"'
         assert anonymous.headers["Content-Type"] == "application/problem+json"
-        for role, token in tokens.items():
-            refused = await api.client.request(method, url, headers={"Authorization": f"Bearer {token}"})
-            assert refused.status_code == 403, (method, path, role)
 
 
 @pytest.mark.parametrize(
@@ -101,3 +96,67 @@ async def test_whether_the_process_lives_is_nobodys_secret(api: Api) -> None:
     ready = await api.client.get("/readyz")
     assert ready.status_code == 200
     assert ready.json()["bus"] == "disconnected"
+
+
+async def attempt(api: Api, token: str) -> httpx.Response:
+    return await api.client.get("/api/v1/access_tokens/self", headers={"Authorization": f"Bearer {token}"})
+
+
+async def test_whoever_guesses_on_is_told_to_wait_longer_each_time(api: Api) -> None:
+    assert {(await attempt(api, NOBODY)).status_code for _ in range(FREE)} == {401}
+    waits = []
+    for _ in range(4):
+        refused = await attempt(api, NOBODY)
+        assert (refused.status_code, refused.json()["code"]) == (429, "too_many_failures")
+        waits.append(int(refused.headers["Retry-After"]))
+        api.clock.advance(waits[-1])
+        assert (await attempt(api, NOBODY)).status_code == 401
+    assert waits == [1, 2, 4, 8]
+
+
+async def test_nobody_is_locked_out_by_what_others_try_from_his_address_or_with_his_id(api: Api) -> None:
+    identifier = api.admin_token.split("_")[1]
+    wrong = f"vreg_{identifier}_" + "A" * 43
+    for _ in range(FREE * 3):
+        await attempt(api, wrong)
+    assert (await attempt(api, wrong)).status_code == 429
+    assert (await attempt(api, api.admin_token)).status_code == 200
+
+
+async def test_waiting_tells_nothing_of_whether_an_id_is_known(api: Api) -> None:
+    wrong = [f"vreg_{identifier}_" + "A" * 43 for identifier in (api.admin_token.split("_")[1], NOTHING)]
+    for _ in range(FREE):
+        await attempt(api, "vreg_misspelt")
+    answers = [await attempt(api, token) for token in wrong]
+    assert [each.status_code for each in answers] == [429, 429]
+    assert answers[0].content == answers[1].content
+    assert answers[0].headers == answers[1].headers
+
+
+async def test_one_who_showed_nothing_guessed_nothing(api: Api) -> None:
+    api.client.headers.pop("Authorization")
+    answers = [await api.client.get("/api/v1/identities") for _ in range(FREE * 2)]
+    assert {each.status_code for each in answers} == {401}
+
+
+async def test_an_unknown_id_is_looked_for_as_long_as_a_known_one(any_api: Api) -> None:
+    registry = await any_api.create("virtual_registries", {"slug": "team"})
+    limited = await any_api.create(
+        "access_tokens", {"name": "x", "role": "puller", "registry_ids": [registry["id"]]}
+    )
+    statements: list[str] = []
+
+    def count(_connection: object, _cursor: object, statement: str, *_: object) -> None:
+        statements.extend(re.findall(r"FROM (\w+)", statement)[:1])
+
+    sa.event.listen(sa.Engine, "before_cursor_execute", count)
+    try:
+        asked = []
+        for identifier in (any_api.admin_token.split("_")[1], limited["id"], NOTHING):
+            statements.clear()
+            assert (await attempt(any_api, f"vreg_{identifier}_" + "A" * 43)).status_code == 401
+            asked.append(list(statements))
+    finally:
+        sa.event.remove(sa.Engine, "before_cursor_execute", count)
+    assert asked[0] == asked[1] == asked[2]
+    assert asked[0] == ["access_tokens", "access_registries"]

@@ -6,11 +6,15 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from pydantic import ValidationError
 
-from tests.support.api_world import ASSUME_ROLE, Api
+from tests.support.api_world import ASSUME_ROLE, PASSWORD, Api
+from vreg_shared.catalogue import catalogue
+from vreg_shared.provider import MethodExample
 
 NOUNS = ["identities", "upstreams", "virtual_registries", "access_tokens"]
 ABSENT = "01KAS1G6V5X4T3NQ7R8M2C9B0Z"
+EXAMPLES = [example for provider in catalogue().providers for example in provider.examples]
 JSON = {"Content-Type": "application/json"}
 
 
@@ -304,3 +308,25 @@ async def test_no_json_makes_the_api_fail(api: Api, noun: str, body: Any) -> Non
         path = f"/api/v1/{noun}/{listed[0]['id']}"
         changed = await api.client.patch(path, content=content, headers={**JSON, "If-Match": "*"})
         assert changed.status_code == 200 or is_problem(changed)
+
+
+@pytest.mark.parametrize("example", EXAMPLES, ids=lambda example: example.method.tag)
+def test_no_setting_of_an_auth_method_takes_a_line_of_its_own(example: MethodExample) -> None:
+    """They reach the headers of requests to clouds, logs and the audit."""
+    method = example.method
+    secrets = {name: getattr(method, name) for name in method.secret_fields()}
+    whole = method.plain_settings() | {name: each for name, each in secrets.items() if each is not None}
+    texts = [name for name, value in method.plain_settings().items() if isinstance(value, str)]
+    for name in texts:
+        if "-----BEGIN CERTIFICATE-----" in whole[name]:
+            continue  # lines are what it is made of
+        for line in ("\r\nX-Forged: 1", "\n", "\r", "\0"):
+            with pytest.raises(ValidationError):
+                type(method).model_validate({**whole, name: whole[name] + line})
+
+
+async def test_a_name_is_kept_in_the_form_that_equals_what_it_looks_like(api: Api) -> None:
+    created = await api.create("identities", {**PASSWORD, "name": "cafe\u0301"})
+    assert created["name"] == "caf\u00e9"
+    again = await api.call("POST", "/identities", json={**PASSWORD, "name": "CAF\u00c9"})
+    assert (again.status_code, again.json()["code"]) == (409, "name_taken")

@@ -9,8 +9,9 @@ from tests.support.api_world import Api, running_api
 from tests.support.postgres import PostgresServer
 from vreg_api.store.database import Database, DatabaseUnavailableError
 from vreg_api.store.schema import SchemaError, downgrade, migrate, require_current
-from vreg_api.store.tables import METADATA
+from vreg_api.store.tables import MEMBERSHIPS, METADATA, UPSTREAMS, VIRTUAL_REGISTRIES
 from vreg_api.store.url import InvalidDatabaseUrlError, parse_database_url
+from vreg_shared.messages.upstream import UpstreamRecord
 from vreg_shared.secret import Secret
 
 
@@ -75,6 +76,54 @@ def _described(connection: sa.Connection) -> dict[str, tuple[set[object], ...]]:
         )
         for name in METADATA.tables
     }
+
+
+_OLD_UPSTREAM = (
+    "INSERT INTO upstreams (id, name, name_key, description, kind, host, repository_prefix, stale_policy,"
+    " tag_validity_seconds, enabled, cache_epoch, version, created_at, updated_at)"
+    " VALUES (:id, :name, :name, '', 'oci', 'r.example', '', :policy, 300, true, 0, 1,"
+    " '2026-01-01 00:00:00', '2026-01-01 00:00:00')"
+)
+
+
+async def test_a_policy_of_one_word_becomes_its_cases_and_a_word_again(database_url: str) -> None:
+    database = Database(Secret(database_url))
+    policies = {"a": "never", "b": "on_unavailable", "c": "always"}
+    try:
+        await migrate(database, "0001")
+        async with database.write() as tx:
+            for identifier, policy in policies.items():
+                await tx.execute(
+                    sa.text(_OLD_UPSTREAM), {"id": identifier, "name": identifier, "policy": policy}
+                )
+            await tx.execute(
+                sa.text(
+                    "INSERT INTO virtual_registries VALUES"
+                    " ('r', 'team', '', false, 1, '2026-01-01 00:00:00', '2026-01-01 00:00:00')"
+                )
+            )
+            await tx.execute(sa.text("INSERT INTO memberships VALUES ('r', 'a', 0, '[]', '[]', 'stop')"))
+        await migrate(database)
+        async with database.read() as tx:
+            found = {row.id: row for row in await tx.execute(sa.select(UPSTREAMS))}
+            changes = (await tx.execute(sa.select(VIRTUAL_REGISTRIES.c.on_source_change))).scalars().all()
+            members = (await tx.execute(sa.select(MEMBERSHIPS.c.upstream_id))).scalars().all()
+        for identifier, policy in policies.items():
+            told = UpstreamRecord.model_validate(
+                {"id": "x", "name": "x", "kind": "oci", "host": "h", "stale_policy": policy}
+            )
+            assert tuple(found[identifier].stale_for) == told.stale_for
+            assert found[identifier].max_stale_seconds is None
+        assert (changes, members) == (["allow"], ["a"])
+        async with database.write() as tx:
+            narrowed = sa.update(UPSTREAMS).where(UPSTREAMS.c.id == "b").values(stale_for=["network"])
+            await tx.execute(narrowed)
+        await downgrade(database, "0001")
+        async with database.read() as tx:
+            words = (await tx.execute(sa.text("SELECT id, stale_policy FROM upstreams ORDER BY id"))).all()
+        assert [tuple(row) for row in words] == [("a", "never"), ("b", "never"), ("c", "always")]
+    finally:
+        await database.close()
 
 
 async def test_many_may_migrate_at_once(database_url: str) -> None:

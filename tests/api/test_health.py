@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.support.api_world import Api
+from tests.support.api_world import ROOT, Api
 from vreg_api.health.rollup import rolled_up
 from vreg_shared.messages.health import HealthRecord, HealthState, TokenLife, key_of
 from vreg_shared.messages.record import RecordRejectedError, SignedRecord
@@ -105,7 +105,7 @@ async def test_a_virtual_registry_is_as_well_as_its_upstreams_together(api: Api)
 
 async def test_changes_are_streamed_as_they_come(api: Api) -> None:
     upstream = await api.create("upstreams", hub())
-    changes = api.world.health.follow()
+    changes = api.world.health.follow(ROOT)
     waiting = asyncio.create_task(anext(changes))
     while not api.world.health.book.position:
         await asyncio.sleep(0)

@@ -38,6 +38,7 @@ async def test_every_operation_tells_of_problems_and_who_may(api: Api) -> None:
         for method, operation in operations.items():
             assert operation["responses"]["default"]["content"].keys() == {"application/problem+json"}, path
             assert operation["security"], (method, path)
+            assert operation["x-vreg-permission"], (method, path)
             assert operation["description"], (method, path)
     assert {"Problem", "FieldProblem", "UsedBy"} <= schema["components"]["schemas"].keys()
     assert "HTTPValidationError" not in str(schema)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.api_world import ASSUME_ROLE, PASSWORD, Api, running_api
+from tests.support.api_world import ASSUME_ROLE, PASSWORD, ROOT, Api, running_api
 from tests.support.issuer_site import ISSUER_URL
 from tests.support.keyless import Keyless, catalogue_with
 from vreg_shared.catalogue import catalogue
@@ -82,14 +82,14 @@ async def test_an_issuer_that_is_needed_and_not_configured_is_told_and_not_an_er
     async with running_api(database, is_migrated=True, grants=EVERYTHING, of=of) as api:
         created = await api.create("identities", PASSWORD)
         without = replace(api.world.identities, grants=OperatorGrants())
-        told = await without.trust(created["id"])
+        told = await without.trust(created["id"], ROOT)
     assert told.issuer_url is None
     assert [each.code for each in told.objections] == ["issuer_not_configured"]
     assert "VREG_ISSUER_URL" in told.objections[0].message
     assert len(told.steps) == 2
 
 
-async def test_only_an_admin_is_told_and_only_of_what_there_is(api: Api) -> None:
+async def test_nobody_in_particular_is_told_and_only_of_what_there_is(api: Api) -> None:
     created = await api.create("identities", ASSUME_ROLE)
     nobody = await api.call("GET", "/identities/01KAS1G6V5X4T3NQ7R8M2C9B0Z/trust")
     api.client.headers.pop("Authorization")

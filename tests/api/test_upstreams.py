@@ -7,8 +7,10 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from tests.support.api_world import ASSUME_ROLE, ECR_HOST, PASSWORD, Api
+from tests.support.api_world import ASSUME_ROLE, ECR_HOST, PASSWORD, ROOT, Api
+from vreg_api.upstreams.schemas import UpstreamChange
 from vreg_shared.messages.upstream import UpstreamRecord
+from vreg_shared.private_ca import fingerprints
 
 HUB = {"name": "hub", "kind": "oci", "host": "registry-1.docker.io"}
 HARBOR = {"name": "harbor", "kind": "oci", "host": "harbor.example.com"}
@@ -52,8 +54,15 @@ async def refused(api: Api, body: dict[str, Any], field: str) -> str:
 
 
 async def test_an_upstream_is_created_read_listed_changed_and_deleted(any_api: Api) -> None:
-    created = await ecr(any_api, repository_prefix="/team-a/", tag_validity_seconds=0, stale_policy="always")
+    created = await ecr(
+        any_api,
+        repository_prefix="/team-a/",
+        tag_validity_seconds=0,
+        stale_for=["auth", "network"],
+        max_stale_seconds=60,
+    )
     assert created["repository_prefix"] == "team-a"
+    assert (created["stale_for"], created["max_stale_seconds"]) == (["network", "auth"], 60)
     path = f"/upstreams/{created['id']}"
     assert (await any_api.call("GET", path)).json() == created
     assert (await any_api.call("GET", "/upstreams")).json()["items"] == [created]
@@ -66,9 +75,29 @@ async def test_an_upstream_is_created_read_listed_changed_and_deleted(any_api: A
 
 async def test_the_record_says_all_that_brokers_and_proxies_need(api: Api) -> None:
     created = await ecr(api)
-    found = await api.world.upstreams.read(created["id"])
+    found = await api.world.upstreams.read(created["id"], ROOT)
     expected = {name: created[name] for name in UpstreamRecord.model_fields}
     assert found.record().model_dump(mode="json") == expected
+
+
+async def test_a_stale_policy_is_changed_as_a_whole_and_given_no_end_by_null(any_api: Api) -> None:
+    created = await ecr(any_api, max_stale_seconds=3600)
+    assert created["stale_for"] == ["network", "server_error", "throttled"]
+    change = {"stale_for": ["deleted", "deleted"], "max_stale_seconds": None}
+    changed = (await any_api.change("upstreams", created, change)).json()
+    assert (changed["stale_for"], changed["max_stale_seconds"]) == (["deleted"], None)
+    assert changed["cache_epoch"] == 0
+    same = await any_api.change("upstreams", changed, {"stale_for": ["deleted"]})
+    assert same.json()["version"] == changed["version"]
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [("stale_for", ["sometimes"]), ("stale_for", "network"), ("max_stale_seconds", -1)],
+)
+async def test_a_stale_policy_of_other_words_is_refused(api: Api, field: str, value: object) -> None:
+    body = {"name": "hub", "kind": "oci", "host": "registry-1.docker.io", field: value}
+    assert (await api.call("POST", "/upstreams", json=body)).status_code == 422
 
 
 async def test_a_host_is_kept_in_lower_case(api: Api) -> None:
@@ -164,16 +193,55 @@ async def test_an_identity_must_exist_fit_the_kind_and_be_usable_for_the_host(ap
 async def test_an_upstream_is_not_re_pointed_where_its_identity_may_not_be_used(any_api: Api) -> None:
     identity = await any_api.create("identities", PASSWORD)
     created = await any_api.create("upstreams", {**HARBOR, "identity_id": identity["id"]})
+    certificate, _ = authority()
     for change in (
         {"host": "evil.example.com"},
         {"host": "harbor.example.com:8443"},
         {"token_realm": "https://evil.example.com/token"},
         {"token_realm": "https://harbor.example.com.evil.example/token"},
-        {"kind": "ecr", "host": ECR_HOST},
+        {"private_ca": certificate},
     ):
         answer = await any_api.change("upstreams", created, change)
-        assert answer.status_code == 422, change
+        assert (answer.status_code, answer.json()["code"]) == (422, "credential_required"), change
+    other_kind = await any_api.change("upstreams", created, {"kind": "ecr", "host": ECR_HOST})
+    assert (other_kind.status_code, other_kind.json()["code"]) == (422, "validation_failed")
     assert (await any_api.call("GET", f"/upstreams/{created['id']}")).json() == created
+
+
+def test_every_field_of_an_upstream_is_known_to_send_a_secret_elsewhere_or_not() -> None:
+    """A new field must be put on one side, and if it sends a secret elsewhere, into the test above."""
+    elsewhere = {"kind", "host", "token_realm", "private_ca"}
+    of_another = {"identity_id"}
+    not_elsewhere = {"name", "description", "repository_prefix", "enabled"}
+    not_elsewhere |= {"tag_validity_seconds", "stale_for", "max_stale_seconds", "probe"}
+    assert UpstreamChange.model_fields.keys() == elsewhere | of_another | not_elsewhere
+
+
+async def test_a_private_ca_is_taken_when_the_identity_names_its_certificates(any_api: Api) -> None:
+    certificate, _ = authority()
+    (known,) = fingerprints(certificate)
+    written = ":".join(known[index : index + 2] for index in range(0, len(known), 2)).upper()
+    usable_for = {"hosts": ["harbor.example.com"], "private_ca_sha256": [written]}
+    identity = await any_api.create("identities", {**PASSWORD, "usable_for": usable_for})
+    assert identity["usable_for"]["private_ca_sha256"] == [known]
+    wish = {**HARBOR, "identity_id": identity["id"], "private_ca": certificate}
+    created = await any_api.create("upstreams", wish)
+
+    other, _ = authority()
+    for changed in (other, certificate + other):
+        answer = await any_api.change("upstreams", created, {"private_ca": changed})
+        assert answer.json()["errors"][0]["code"] == "private_ca_not_permitted"
+        assert str(min(fingerprints(other))) in answer.json()["detail"]
+    widened = {"hosts": ["harbor.example.com"], "private_ca_sha256": [known, min(fingerprints(other))]}
+    answer = await any_api.change("identities", identity, {"usable_for": widened})
+    assert (answer.status_code, answer.json()["code"]) == (422, "credential_required")
+    secret = {"auth_method": {"method": "basic.password", "password": "again"}}
+    answer = await any_api.change("identities", identity, {"usable_for": widened, **secret})
+    assert answer.status_code == 200
+    assert (await any_api.change("upstreams", created, {"private_ca": other})).status_code == 200
+    narrowed = {"usable_for": {"hosts": ["harbor.example.com"]}, **secret}
+    answer = await any_api.change("identities", answer.json(), narrowed)
+    assert (answer.status_code, answer.json()["code"]) == (409, "in_use")
 
 
 @pytest.mark.parametrize(

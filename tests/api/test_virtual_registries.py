@@ -2,7 +2,7 @@ from typing import Any
 
 import pytest
 
-from tests.support.api_world import Api
+from tests.support.api_world import ROOT, Api
 from vreg_shared.messages.registry import RegistryRecord
 
 
@@ -20,6 +20,7 @@ async def test_a_registry_is_created_read_listed_changed_and_deleted(any_api: Ap
         "slug": "team",
         "description": "Everything\nthe team pulls",
         "anonymous_pull": True,
+        "mirror_namespaces": ["registry.k8s.io", "docker.io"],
         "memberships": [
             {
                 "upstream_id": second,
@@ -32,12 +33,14 @@ async def test_a_registry_is_created_read_listed_changed_and_deleted(any_api: Ap
     }
     created = await any_api.create("virtual_registries", body)
     assert [each["upstream_id"] for each in created["memberships"]] == [second, first]
+    assert created["on_source_change"] == "allow"
+    assert created["mirror_namespaces"] == ["docker.io", "registry.k8s.io"]
     path = f"/virtual_registries/{created['id']}"
     assert (await any_api.call("GET", path)).json() == created
     assert (await any_api.call("GET", "/virtual_registries")).json()["items"] == [created]
-    change = {"slug": "team2", "anonymous_pull": False}
+    change = {"slug": "team2", "anonymous_pull": False, "on_source_change": "block"}
     changed = (await any_api.change("virtual_registries", created, change)).json()
-    assert changed["slug"] == "team2"
+    assert (changed["slug"], changed["on_source_change"]) == ("team2", "block")
     assert changed["memberships"] == created["memberships"]
     assert (await any_api.call("DELETE", path)).status_code == 204
     assert (await any_api.call("GET", path)).status_code == 404
@@ -59,9 +62,13 @@ async def test_memberships_are_reordered_by_giving_them_anew(any_api: Api) -> No
 
 async def test_the_record_says_all_that_proxies_need(api: Api) -> None:
     (first,) = await upstreams(api, 1)
-    body = {"slug": "team", "memberships": [{"upstream_id": first, "allow": ["a/*"]}]}
+    body = {
+        "slug": "team",
+        "memberships": [{"upstream_id": first, "allow": ["a/*"]}],
+        "mirror_namespaces": ["docker.io"],
+    }
     created = await api.create("virtual_registries", body)
-    found = await api.world.virtual_registries.read(created["id"])
+    found = await api.world.virtual_registries.read(created["id"], ROOT)
     expected = {name: created[name] for name in RegistryRecord.model_fields}
     assert found.record().model_dump(mode="json") == expected
 
@@ -172,3 +179,38 @@ async def test_a_registry_that_a_token_is_limited_to_is_not_deleted(any_api: Api
     assert answer.json()["used_by"] == [{"noun": "access token", "id": token["id"], "name": "ci"}]
     await any_api.call("DELETE", f"/access_tokens/{token['id']}")
     assert (await any_api.call("DELETE", f"/virtual_registries/{registry['id']}")).status_code == 204
+
+
+async def test_a_namespace_is_mirrored_by_one_registry(any_api: Api) -> None:
+    hub = await any_api.create("virtual_registries", {"slug": "hub", "mirror_namespaces": ["docker.io"]})
+    body = {"slug": "team", "mirror_namespaces": ["quay.io", "docker.io"]}
+    taken = await any_api.call("POST", "/virtual_registries", json=body)
+    assert (taken.status_code, taken.json()["errors"][0]["field"]) == (409, "mirror_namespaces")
+    emptied = (await any_api.change("virtual_registries", hub, {"mirror_namespaces": []})).json()
+    assert emptied["mirror_namespaces"] == []
+    team = await any_api.create("virtual_registries", body)
+    kept = (await any_api.change("virtual_registries", team, {"slug": "crew"})).json()
+    assert kept["mirror_namespaces"] == ["docker.io", "quay.io"]
+    await any_api.call("DELETE", f"/virtual_registries/{team['id']}")
+    again = await any_api.change("virtual_registries", emptied, {"mirror_namespaces": ["docker.io"] * 2})
+    assert again.json()["mirror_namespaces"] == ["docker.io"]
+
+
+@pytest.mark.parametrize("host", ["docker.io", "registry.k8s.io", "localhost:5000", "a", "1.2.3.4:5000"])
+async def test_a_namespace_is_a_host(api: Api, host: str) -> None:
+    created = await api.create("virtual_registries", {"slug": "team", "mirror_namespaces": [host]})
+    assert created["mirror_namespaces"] == [host]
+
+
+@pytest.mark.parametrize(
+    "namespaces",
+    [
+        *([each] for each in ("", "Docker.io", "https://docker.io", "docker.io/x", "a b", "-a", "a:0", "*")),
+        *(["docker.io\n"], ["a..b"], [7], "docker.io", None, [f"h{number}" for number in range(21)]),
+    ],
+)
+async def test_other_namespaces_are_refused(api: Api, namespaces: object) -> None:
+    body = {"slug": "team", "mirror_namespaces": namespaces}
+    answer = await api.call("POST", "/virtual_registries", json=body)
+    assert answer.status_code == 422
+    assert answer.json()["errors"][0]["field"].startswith("mirror_namespaces")

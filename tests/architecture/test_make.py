@@ -9,6 +9,7 @@ TARGETS = (
     "up",
     "demo",
     "test",
+    "test-faults",
     "check",
     "format",
     "docs",

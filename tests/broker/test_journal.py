@@ -218,6 +218,7 @@ class FakeBus:
     def __init__(self) -> None:
         self.stored: dict[str, tuple[str, bytes]] = {}
         self.sent = 0
+        self.births = 1
         self.is_down = False
 
     async def publish(self, subject: str, payload: bytes, *, message_id: str) -> None:
@@ -225,6 +226,13 @@ class FakeBus:
             raise BusUnavailableError("down")
         self.sent += 1
         self.stored.setdefault(message_id, (subject, payload))
+
+    async def stream_birth(self, stream: str) -> str:
+        return f"{stream} {self.births}"
+
+    def lose_store(self) -> None:
+        self.births += 1
+        self.stored.clear()
 
 
 async def test_the_journal_is_published_in_order_once_and_as_it_stands(
@@ -272,6 +280,31 @@ async def test_an_outage_is_caught_up_with(
     bus.is_down = False
     await eventually(lambda: len(bus.stored) == 30)
     running.cancel()
+    assert [payload for _, payload in bus.stored.values()] == await lines_of(ledger)
+
+
+async def test_a_stream_made_anew_is_told_everything_again_even_after_a_restart(
+    ledger: Ledger, tmp_path: Path
+) -> None:
+    bus, cursor = FakeBus(), Cursor(tmp_path / "published.json")
+    await fill(ledger, 10)
+    publisher = AuditPublisher(ledger, bus, cursor)
+    running = asyncio.create_task(publisher.run())
+    await publisher.reconnected()
+    await eventually(lambda: len(bus.stored) == 10)
+    await publisher.reconnected()  # to the stream it knows
+    await fill(ledger, 1)
+    await eventually(lambda: len(bus.stored) == 11)
+    sent = bus.sent
+    bus.lose_store()
+    await publisher.reconnected()
+    await eventually(lambda: len(bus.stored) == 11)
+    assert sent <= 21
+    running.cancel()
+    bus.lose_store()
+    again = AuditPublisher(ledger, bus, cursor)
+    await again.reconnected()
+    assert await again.publish_some() == 11
     assert [payload for _, payload in bus.stored.values()] == await lines_of(ledger)
 
 

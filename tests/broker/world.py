@@ -209,10 +209,10 @@ class SettableGrants:
 class BrokerWorld:
     """A refresher over fakes, with its book; use as an async context manager."""
 
-    def __init__(self, life: float | None = 12 * 3600.0) -> None:
+    def __init__(self, life: float | None = 12 * 3600.0, sealing_key: SealingKey | None = None) -> None:
         self.clock = ManualClock()
         self.waits = ManualWaits(self.clock)
-        self.sealing_key = SealingKey.generate()
+        self.sealing_key = sealing_key or SealingKey.generate()
         self.grants = SettableGrants()
         self._proxies = SealingKey.generate().public
         self.exchange = FakeExchange(self.clock, life)

@@ -9,7 +9,7 @@ from vreg_shared.key_files import Service
 from vreg_shared.settings import Listen
 
 HOME = Home(Path("/home/vreg"))
-ADDRESSES = Addresses(Listen("127.0.0.1:1"), Listen("127.0.0.1:2"), Listen("127.0.0.1:3"))
+ADDRESSES = Addresses(*(Listen(f"127.0.0.1:{port}") for port in (1, 2, 3, 4)))
 INHERITED = {
     "PATH": "/bin",
     "HTTPS_PROXY": "http://127.0.0.1:3128",

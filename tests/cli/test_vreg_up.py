@@ -29,6 +29,7 @@ async def vreg_up(running: Stack, *, home: Path | None = None, **changed: str) -
         "proxy-listen": running.proxy,
         "api-listen": f"127.0.0.1:{running.api_port}",
         "nats-port": str(running.nats_port),
+        "metrics-listen": f"127.0.0.1:{running.metrics_port}",
     } | {name.replace("_", "-"): value for name, value in changed.items()}
     arguments = [part for name, value in options.items() for part in (f"--{name}", value)]
     return await run([VREG, "up", "--home", str(home or running.home), *arguments], deadline=60)

@@ -18,8 +18,9 @@ class Dockerd:
 
     name = "dockerd"
 
-    def __init__(self, folder: Path, auth_file: Path) -> None:
+    def __init__(self, folder: Path, auth_file: Path, *, mirror: str | None = None) -> None:
         self._folder = folder
+        self._mirror = () if mirror is None else (f"--registry-mirror=http://{mirror}",)
         self._config = auth_file.parent
         self._sockets = short_folder("dockerd")
         self._process: Process | None = None
@@ -63,6 +64,7 @@ class Dockerd:
         with (self._folder / "dockerd.log").open("wb") as log:
             self._process = await asyncio.create_subprocess_exec(
                 "dockerd",
+                *self._mirror,
                 *("--iptables=false", "--ip6tables=false", "--bridge=none", "--storage-driver=vfs"),
                 *(f"--data-root={self._folder}/data", f"--exec-root={self._sockets}/exec"),
                 *(f"--pidfile={self._folder}/docker.pid", f"--host=unix://{self._sockets}/docker.sock"),

@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Protocol
 
+from tests.clients.containerd import Containerd
 from tests.clients.dockerd import Dockerd
 from tests.clients.podman import Podman
 from tests.clients.skopeo import Skopeo
@@ -20,7 +21,7 @@ class Client(Protocol):
     async def close(self) -> None: ...
 
 
-ALL = (Dockerd, Podman, Skopeo)
+ALL = (Containerd, Dockerd, Podman, Skopeo)
 
 
 def clients_found(folder: Path, auth_file: Path) -> list[Client]:

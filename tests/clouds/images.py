@@ -59,9 +59,15 @@ def make_image(
     architecture: str = "amd64",
     is_docker: bool = False,
     subject: Image | None = None,
+    program: bytes | None = None,
 ) -> Image:
-    """Make an image with a layer of about each size: bytes that do not compress, 1000 if none is given."""
+    """Make an image with a layer of about each size: bytes that do not compress, 1000 if none is given.
+
+    `program` is what it runs when it is run.
+    """
     layers = [_layer(f"{seed}/{number}", size) for number, size in enumerate(layer_sizes or (1000,))]
+    if program is not None:
+        layers.append(_packed("hello", program, 0o755))
     config = _json(
         {
             "created": _CREATED,
@@ -207,10 +213,15 @@ def _layer(seed: str, size: int) -> tuple[bytes, str]:
     source = random.Random(seed)  # noqa: S311 -- made to be repeated, not to be secret
     pieces = [_PIECE] * (size // _PIECE) + [size % _PIECE]  # randbytes has a limit
     content = b"".join(source.randbytes(piece) for piece in pieces)
+    return _packed(hashlib.sha256(seed.encode()).hexdigest()[:12], content, 0o644)
+
+
+def _packed(name: str, content: bytes, mode: int) -> tuple[bytes, str]:
+    """Return a layer with this file alone, and its diff id."""
     packed = io.BytesIO()
     with tarfile.open(fileobj=packed, mode="w", format=tarfile.USTAR_FORMAT) as archive:
-        entry = tarfile.TarInfo(hashlib.sha256(seed.encode()).hexdigest()[:12])
-        entry.size, entry.mode, entry.mtime = size, 0o644, 0
+        entry = tarfile.TarInfo(name)
+        entry.size, entry.mode, entry.mtime = len(content), mode, 0
         archive.addfile(entry, io.BytesIO(content))
     plain = packed.getvalue()
     return gzip.compress(plain, compresslevel=0, mtime=0), digest_of(plain)

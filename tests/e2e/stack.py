@@ -21,8 +21,8 @@ from vreg_shared.key_files import Service
 from vreg_shared.settings import Listen
 
 _TOKEN = re.compile(r"vreg_[0-9A-Z]{26}_[A-Za-z0-9_-]{43}")
-_START_SECONDS = 60.0
-_STOP_SECONDS = 60.0
+_START_SECONDS = 180.0
+_STOP_SECONDS = 120.0
 _PASSED_ON = ("PATH", "HOME", "LANG", "TMPDIR")
 
 
@@ -35,7 +35,7 @@ class Stack:
 
     def __init__(self, home: Path, environment: Mapping[str, str], workers: int) -> None:
         self.home = home
-        self.proxy_port, self.api_port, self.nats_port = free_ports(3)
+        self.proxy_port, self.api_port, self.nats_port, self.metrics_port = free_ports(4)
         self.proxy = f"127.0.0.1:{self.proxy_port}"
         self.admin_token = ""
         self._workers = workers
@@ -44,6 +44,10 @@ class Stack:
         self._output = home.with_name(home.name + ".out")
         self._process: asyncio.subprocess.Process | None = None
         self._api: httpx.AsyncClient | None = None
+
+    @property
+    def _ports(self) -> tuple[int, ...]:
+        return self.proxy_port, self.api_port, self.nats_port, self.metrics_port
 
     @property
     def pid(self) -> int:
@@ -62,6 +66,7 @@ class Stack:
             *(str(Path(sys.executable).with_name("vreg")), "up", "--home", str(self.home)),
             *("--proxy-listen", self.proxy, "--api-listen", f"127.0.0.1:{self.api_port}"),
             *("--nats-port", str(self.nats_port), "--workers", str(self._workers)),
+            *("--metrics-listen", f"127.0.0.1:{self.metrics_port}"),
         ]
         with self._output.open("ab") as output:
             self._process = await asyncio.create_subprocess_exec(
@@ -129,10 +134,11 @@ class Stack:
     @asynccontextmanager
     async def another_proxy(self, name: str) -> AsyncIterator[str]:
         """Run one more proxy beside `vreg up`'s own, with its own cache; yields where clients find it."""
-        (port,), folder = free_ports(1), self.home.with_name(name)
+        (port, metrics_port), folder = free_ports(2), self.home.with_name(name)
         address = f"127.0.0.1:{port}"
         own = {
             "VREG_PROXY_LISTEN": address,
+            "VREG_PROXY_METRICS_LISTEN": f"127.0.0.1:{metrics_port}",
             "VREG_PROXY_STATE": str(folder / "records"),
             "VREG_PROXY_CACHE": str(folder / "cache"),
         }
@@ -145,9 +151,7 @@ class Stack:
         self, service: Service, name: str, own: Mapping[str, str]
     ) -> AsyncIterator[asyncio.subprocess.Process]:
         """Run one more of a service while the block runs; its log lies beside our home."""
-        addresses = Addresses(
-            *(Listen(f"127.0.0.1:{port}") for port in (self.proxy_port, self.api_port, self.nats_port))
-        )
+        addresses = Addresses(*(Listen(f"127.0.0.1:{port}") for port in self._ports))
         environment = service_environment(
             service, Home(self.home), addresses, self._workers, self._environment
         )

@@ -135,6 +135,49 @@ async def test_a_revoked_access_token_is_refused_within_five_seconds(stage: Scen
         await eventually(lambda: answers(401), deadline=5)
 
 
+@pytest.mark.parametrize("narrowed", [{"role": "auditor"}, {"registry_ids": []}], ids=["role", "registries"])
+async def test_a_narrowed_access_token_pulls_no_more_within_five_seconds(
+    stage: Scene, narrowed: dict[str, object]
+) -> None:
+    stage.push_to_ecr(PLACE, make_image("narrowed", 1000), "narrowed")
+    token_id, token = await stage.admin.access_token("soon-narrowed")
+    async with Puller(stage.stack.proxy, token) as puller:
+
+        async def is_served() -> bool:
+            return await puller.status(f"{REPOSITORY}/manifests/narrowed") == 200
+
+        async def is_refused() -> bool:
+            return not await is_served()
+
+        await eventually(is_served, deadline=20)
+        path = f"/access_tokens/{token_id}"
+        changed = await stage.stack.call("PATCH", path, headers={"If-Match": "*"}, json=narrowed)
+        assert changed.is_success, changed.text
+        await eventually(is_refused, deadline=5)
+
+
+async def test_an_upstream_taken_out_of_a_registry_serves_nothing_there_within_five_seconds(
+    stage: Scene,
+) -> None:
+    stage.push_to_ecr(PLACE, make_image("taken out", 1000), "taken-out")
+    registry = await stage.admin.registry("taken-out", stage.upstream_ids)
+    _, token = await stage.admin.access_token("taken-out")
+    async with Puller(stage.stack.proxy, token) as puller:
+        manifest = f"taken-out/{PLACE.repository}/manifests/taken-out"
+
+        async def is_served() -> bool:
+            return await puller.status(manifest) == 200
+
+        async def is_absent() -> bool:
+            return await puller.status(manifest) == 404
+
+        await eventually(is_served, deadline=20)
+        path = f"/virtual_registries/{registry}"
+        changed = await stage.stack.call("PATCH", path, headers={"If-Match": "*"}, json={"memberships": []})
+        assert changed.is_success, changed.text
+        await eventually(is_absent, deadline=5)
+
+
 async def test_an_unknown_registry_and_one_without_right_look_the_same(stage: Scene) -> None:
     other = await stage.admin.registry("other", stage.upstream_ids[:1])
     _, token = await stage.admin.access_token("other-only", registry_ids=[other])

@@ -4,7 +4,7 @@ import asyncio
 import os
 import signal
 import sys
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Iterable, Mapping
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,10 +13,19 @@ import httpx
 
 from tests.support.ports import free_ports
 from tests.support.wait import eventually
+from vreg_proxy.record_files import RecordFiles
 from vreg_shared.key_files import KeyFolder, PublicKeyFolder, Service
+from vreg_shared.messages import access, lease
+from vreg_shared.messages.access import AccessRecord
+from vreg_shared.messages.record import SignedRecord, encode
+from vreg_shared.messages.registry import RegistryRecord
+from vreg_shared.messages.upstream import UpstreamRecord
 from vreg_shared.sealing import SealingKey
 from vreg_shared.secret import Secret
 from vreg_shared.signing import SigningKey
+
+Record = RegistryRecord | UpstreamRecord | AccessRecord
+NO_BUS = "nats://127.0.0.1:9"
 
 
 @dataclass(frozen=True)
@@ -123,12 +132,24 @@ def environment(home: Path, keys: Keys, nats_url: str, port: int, **more: str) -
     }
 
 
+def was_here_before(home: Path, keys: Keys, records: Iterable[tuple[str, Record]] = ()) -> None:
+    """Leave in a proxy's folder what one leaves that found just this on the bus."""
+    for noun, record in records:
+        signed = SignedRecord(f"{noun}.{record.id}", 1, deleted=False, body=record.model_dump_json())
+        raw = encode(signed, keys.signing[Service.API], access.BUCKET)
+        RecordFiles(home / "records" / access.BUCKET).keep(signed.key, 1, raw)
+    for bucket in (access.BUCKET, lease.BUCKET):
+        RecordFiles(home / "records" / bucket).mark_whole()
+
+
 @asynccontextmanager
 async def proxy_process(
-    home: Path, keys: Keys, nats_url: str = "nats://127.0.0.1:9", **more: str
+    home: Path, keys: Keys, nats_url: str = NO_BUS, **more: str
 ) -> AsyncIterator[ProxyProcess]:
-    """Run a proxy and leave no process behind."""
+    """Run a proxy and leave no process behind. One without a bus is one that was here before."""
     (port,) = free_ports(1)
+    if nats_url == NO_BUS:
+        was_here_before(home, keys)
     scheme = "https" if "VREG_PROXY_TLS_CERTIFICATE" in more else "http"
     proxy = ProxyProcess(environment(home, keys, nats_url, port, **more), home / "proxy.log", port, scheme)
     workers: list[int] = []

@@ -7,18 +7,19 @@ from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from tests.support.clock import ManualClock
 from tests.support.fake_registry import FakeRegistry
 from tests.support.fake_server import FakeServer, serving
 from tests.support.registry_world import AUTHORITY, CA_PEM, LOOPBACK
-from vreg_proxy.cache import open_cache
+from vreg_proxy.cache import Cache, open_cache
 from vreg_proxy.config_cache import ConfigCache, Snapshot
 from vreg_proxy.credentials import BrokerUnavailableError
-from vreg_proxy.distribution.surface import Surface
+from vreg_proxy.distribution.mirrors import Mirrors
+from vreg_proxy.distribution.replies import Asgi
 from vreg_proxy.lease_cache import LeaseCache
-from vreg_proxy.wiring import Pulls, make_surface
+from vreg_proxy.wiring import Limits, Pulls, make_surface
 from vreg_shared.egress import EgressPolicy
 from vreg_shared.lease import Lease
 from vreg_shared.messages.access import AccessRecord, hash_token, new_token
@@ -26,7 +27,8 @@ from vreg_shared.messages.lease import key_of, seal_lease
 from vreg_shared.messages.record import SignedRecord
 from vreg_shared.messages.refresh import RefreshReply, RefreshRequest
 from vreg_shared.messages.registry import MembershipRecord, RegistryRecord
-from vreg_shared.messages.upstream import UpstreamRecord
+from vreg_shared.messages.upstream import StaleCase, UpstreamRecord
+from vreg_shared.metrics import Meter
 from vreg_shared.registry_client import open_upstream_session
 from vreg_shared.sealing import SealingKey
 from vreg_shared.secret import Secret
@@ -50,8 +52,24 @@ class FakeBroker:
         return self.answer(request)
 
 
-class Asgi(Protocol):
-    async def __call__(self, scope: Any, receive: Any, send: Any) -> None: ...  # noqa: ANN401 - ASGI's
+@dataclass
+class ToldAudit:
+    """Keeps what it is told."""
+
+    told: list[tuple[str, str, Mapping[str, Any]]] = field(default_factory=list)
+
+    def tell(self, kind: str, subject: str, facts: Mapping[str, Any]) -> None:
+        self.told.append((kind, subject, facts))
+
+
+@dataclass
+class CountedStale:
+    """Keeps what it is told."""
+
+    served: list[tuple[str, str]] = field(default_factory=list)
+
+    def stale_served(self, upstream_id: str, case: StaleCase) -> None:
+        self.served.append((upstream_id, case))
 
 
 @dataclass(frozen=True)
@@ -76,6 +94,7 @@ class Configured:
 
     config: ConfigCache
     too_old: bool = False
+    is_known: bool = True
 
     def snapshot(self) -> Snapshot:
         return self.config.snapshot()
@@ -86,20 +105,24 @@ class Configured:
 
 @dataclass
 class ProxyWorld:
-    surface: Surface
+    surface: Asgi
     configured: Configured
     leases: LeaseCache
     broker: FakeBroker
     clock: ManualClock
     sealing_key: SealingKey
     pulls: Pulls
+    cache: Cache
     open_upstream: Callable[..., Any]
+    audit: ToldAudit
+    stale: CountedStale
     versions: dict[str, int] = field(default_factory=dict)
 
     def put(self, noun: str, record: RegistryRecord | UpstreamRecord | AccessRecord) -> None:
         """Publish a record."""
-        self.configured.config.adopt(self._signed(f"{noun}.{record.id}", record.model_dump_json()))
-        self.pulls.asking.forget()
+        signed = self._signed(f"{noun}.{record.id}", record.model_dump_json())
+        self.configured.config.adopt(signed)
+        self.pulls.config_changed(signed)
 
     def delete(self, key: str) -> None:
         """Publish a tombstone."""
@@ -108,8 +131,9 @@ class ProxyWorld:
     def put_lease(self, lease: Lease) -> None:
         """Publish a lease."""
         body = seal_lease(lease, self.sealing_key.public).model_dump_json()
-        self.leases.adopt(self._signed(key_of(lease.scope), body))
-        self.pulls.asking.forget()
+        signed = self._signed(key_of(lease.scope), body)
+        self.leases.adopt(signed)
+        self.pulls.lease_changed(signed)
 
     def _signed(self, key: str, body: str, *, deleted: bool = False) -> SignedRecord:
         self.versions[key] = version = self.versions.get(key, 0) + 1
@@ -219,10 +243,17 @@ async def never() -> None:
 
 
 @asynccontextmanager
-async def proxy_world(folder: Path, policy: EgressPolicy = LOOPBACK) -> AsyncIterator[ProxyWorld]:
+async def proxy_world(
+    folder: Path,
+    policy: EgressPolicy = LOOPBACK,
+    limits: Limits | None = None,
+    *,
+    mirror_namespace: str | None = None,
+) -> AsyncIterator[ProxyWorld]:
     """Assemble a proxy over a cache in `folder`."""
     clock, config, broker, sealing_key = ManualClock(), ConfigCache(), FakeBroker(), SealingKey.generate()
     leases = LeaseCache(sealing_key, clock)
+    audit, stale = ToldAudit(), CountedStale()
     configured = Configured(config)
     async with AsyncExitStack() as stack:
         cache = await stack.enter_async_context(open_cache(folder, clock))
@@ -232,11 +263,18 @@ async def proxy_world(folder: Path, policy: EgressPolicy = LOOPBACK) -> AsyncIte
             broker,
             cache,
             clock,
+            audit=audit,
+            counts=stale,
+            meter=Meter(),
+            limits=limits or Limits(),
         )
         stack.push_async_callback(pulls.upstreams.close)
 
         async def open_upstream(registry: FakeRegistry) -> FakeServer:
             return await stack.enter_async_context(serving(registry, AUTHORITY))
 
-        surface = make_surface(configured, pulls, SigningKey.generate(), EXTERNAL_URL, clock)
-        yield ProxyWorld(surface, configured, leases, broker, clock, sealing_key, pulls, open_upstream)
+        mirrors = Mirrors(mirror_namespace)
+        surface = make_surface(configured, pulls, SigningKey.generate(), EXTERNAL_URL, clock, mirrors=mirrors)
+        yield ProxyWorld(
+            surface, configured, leases, broker, clock, sealing_key, pulls, cache, open_upstream, audit, stale
+        )

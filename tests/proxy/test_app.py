@@ -1,10 +1,12 @@
 """The life of a worker's application."""
 
 import asyncio
+import json
 import os
 import signal
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
@@ -14,12 +16,21 @@ from tests.support.clock import ManualClock
 from tests.support.wait import eventually
 from vreg_proxy.app import App, World
 from vreg_proxy.config_cache import ConfigCache
+from vreg_proxy.door import Door, closing_gently
 from vreg_proxy.readiness import Freshness, Readiness
 
 
 class Bus:
     connected = True
     is_synced = True
+    is_whole = True
+
+
+class Workers:
+    waits_for: str | None = None
+
+    def obstacle(self) -> str | None:
+        return self.waits_for
 
 
 class Cache:
@@ -42,10 +53,28 @@ class Lifespan:
         self._events.put_nowait({"type": "lifespan.shutdown"})
 
 
+@dataclass
+class Parts:
+    """What readiness is a view of."""
+
+    config: Bus = field(default_factory=Bus)
+    leases: Bus = field(default_factory=Bus)
+    door: Door = field(default_factory=lambda: Door(10))
+    workers: Workers = field(default_factory=Workers)
+
+    @property
+    def readiness(self) -> Readiness:
+        freshness = Freshness(ConfigCache(), self.config, self.config, None, ManualClock())
+        return Readiness(freshness, self.leases, self.config, Cache(), door=self.door, workers=self.workers)
+
+
 @pytest.fixture
 def readiness() -> Readiness:
-    bus, clock = Bus(), ManualClock()
-    return Readiness(Freshness(ConfigCache(), bus, bus, None, clock), bus, Cache())
+    return Parts().readiness
+
+
+def app_of(opened: Callable[[], AbstractAsyncContextManager[World]]) -> App:
+    return App(opened, Door(10), 0)
 
 
 async def test_an_application_serves_between_start_and_end(world: ProxyWorld, readiness: Readiness) -> None:
@@ -56,7 +85,7 @@ async def test_an_application_serves_between_start_and_end(world: ProxyWorld, re
         yield World(world.surface, readiness)
         closed.append(True)
 
-    app = App(opened)
+    app = app_of(opened)
     assert (await ask(app, "/v2/")).status == 503
     lifespan = Lifespan(app)
     await eventually(lambda: lifespan.said)
@@ -86,7 +115,7 @@ async def test_a_world_that_breaks_ends_its_process(
         await broken.wait()
         raise RuntimeError("a follower broke")
 
-    lifespan = Lifespan(App(opened))
+    lifespan = Lifespan(app_of(opened))
     await eventually(lambda: lifespan.said)
     broken.set()
     await eventually(lambda: killed)
@@ -103,7 +132,7 @@ async def test_whatever_breaks_the_client_gets_an_answer_without_the_reason(read
     async def opened() -> AsyncIterator[World]:
         yield World(broken, readiness)  # type: ignore[arg-type]
 
-    app = App(opened)
+    app = app_of(opened)
     lifespan = Lifespan(app)
     await eventually(lambda: lifespan.said)
     answer = await ask(app, "/v2/")
@@ -138,3 +167,50 @@ def test_the_age_of_the_configuration_counts_while_nobody_confirms_it() -> None:
     assert freshness.is_too_old()
     bus.connected = True
     assert not freshness.is_too_old()
+
+
+@pytest.mark.parametrize(
+    ("change", "status"),
+    [
+        (lambda _parts: None, "ready"),
+        (lambda parts: setattr(parts.config, "connected", False), "ready"),
+        (lambda parts: setattr(parts.config, "is_whole", False), "waiting_for_configuration"),
+        (lambda parts: setattr(parts.leases, "is_whole", False), "waiting_for_leases"),
+        (lambda parts: setattr(parts.workers, "waits_for", "waiting_for_leases"), "waiting_for_leases"),
+        (lambda parts: setattr(parts.door, "is_closing", True), "draining"),
+    ],
+)
+def test_a_host_is_ready_once_all_of_its_workers_know_what_they_serve(
+    change: Callable[[Parts], None], status: str
+) -> None:
+    parts = Parts()
+    change(parts)
+    reply = parts.readiness.answer("/readyz")
+    assert reply is not None
+    assert (reply.status, json.loads(reply.body)["status"]) == (200 if status == "ready" else 503, status)
+
+
+async def test_until_the_configuration_is_known_nobody_is_sent_to_sign_in(world: ProxyWorld) -> None:
+    world.configured.is_known = False
+    for path in ("/v2/", "/v2/token", "/v2/main/team/app/manifests/1"):
+        answer = await world.get(path)
+        assert (answer.status, answer.reason()) == (503, "configuration_missing")
+        assert answer.headers["retry-after"] == "1"
+
+
+async def test_a_signal_closes_the_door_first_and_stops_the_server_after_the_grace() -> None:
+    stopped: list[int] = []
+    before = signal.signal(signal.SIGTERM, lambda number, _frame: stopped.append(number))
+    door = Door(10)
+    try:
+        with closing_gently(door, 3600):
+            signal.raise_signal(signal.SIGTERM)
+            await eventually(lambda: door.is_closing)
+            assert not stopped
+            signal.raise_signal(signal.SIGTERM)
+            await eventually(lambda: stopped)
+        with closing_gently(Door(10), 0):
+            signal.raise_signal(signal.SIGTERM)
+            await eventually(lambda: len(stopped) == 2)
+    finally:
+        signal.signal(signal.SIGTERM, before)

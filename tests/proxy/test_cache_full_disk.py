@@ -14,7 +14,7 @@ from tests.support.cache_worker import CacheWorker, Pull
 from tests.support.clock import ManualClock
 from tests.support.fake_blob_source import ABSENT, FakeBlobSource
 from tests.support.wait import eventually
-from vreg_proxy.cache import Cache, Origin, Patience, open_cache
+from vreg_proxy.cache import Cache, Limits, Origin, Patience, Rhythm, open_cache
 from vreg_proxy.cache.fill_record import FillFiles, has_followers
 from vreg_shared.oci.digest import Digest
 from vreg_shared.oci.media_types import OCI_MANIFEST
@@ -23,6 +23,7 @@ from vreg_shared.registry_client.results import BlobInterruptedError, Manifest
 
 HOME = Origin("upstream-1", 0, "team/app")
 AT_ONCE = Patience(fruitless=3, tries=40, first=0.0, longest=0.0)
+OFTEN = Rhythm(look=0.02, write=0.02, sweep=60, evict=0.05, scrub=60)
 MIB = 1024 * 1024
 
 
@@ -67,7 +68,9 @@ async def pull(
 
 async def test_a_full_disk_fails_no_pull_and_frees_what_it_took(small_disk: Path) -> None:
     (small_disk / "ballast").write_bytes(bytes(5 * MIB))
-    async with open_cache(small_disk / "cache", ManualClock(), patience=AT_ONCE, keep_free=0) as cache:
+    async with open_cache(
+        small_disk / "cache", ManualClock(), patience=AT_ONCE, limits=Limits(keep_free=0)
+    ) as cache:
         source = FakeBlobSource(some_bytes(6 * MIB))
         answers = await asyncio.gather(*(pull(cache, source) for _ in range(5)))
         assert set(answers) == {source.blob}
@@ -84,7 +87,9 @@ async def test_a_full_disk_fails_no_pull_and_frees_what_it_took(small_disk: Path
 async def test_a_disk_that_fills_up_meanwhile_fails_no_reader(small_disk: Path) -> None:
     source = FakeBlobSource(some_bytes(6 * MIB), gate=asyncio.Event(), free=2 * MIB)
     assert source.gate is not None
-    async with open_cache(small_disk / "cache", ManualClock(), patience=AT_ONCE, keep_free=0) as cache:
+    async with open_cache(
+        small_disk / "cache", ManualClock(), patience=AT_ONCE, limits=Limits(keep_free=0)
+    ) as cache:
         readers = [asyncio.create_task(pull(cache, source)) for _ in range(3)]
         ranged = asyncio.create_task(pull(cache, source, 100, 5 * MIB))
         early = asyncio.create_task(pull(cache, source, 100, MIB))
@@ -146,10 +151,14 @@ async def test_followers_in_another_process_go_on_when_the_disk_is_full(
 
 async def test_a_read_only_disk_fails_no_pull(small_disk: Path) -> None:
     kept = FakeBlobSource(some_bytes(MIB))
-    async with open_cache(small_disk / "cache", ManualClock(), patience=AT_ONCE, keep_free=0) as cache:
+    async with open_cache(
+        small_disk / "cache", ManualClock(), patience=AT_ONCE, limits=Limits(keep_free=0)
+    ) as cache:
         await pull(cache, kept)
     assert mount("-o", "remount,ro", str(small_disk))
-    async with open_cache(small_disk / "cache", ManualClock(), patience=AT_ONCE, keep_free=0) as cache:
+    async with open_cache(
+        small_disk / "cache", ManualClock(), patience=AT_ONCE, limits=Limits(keep_free=0)
+    ) as cache:
         fresh = FakeBlobSource(some_bytes(2 * MIB))
         assert await pull(cache, fresh) == fresh.blob
         assert await pull(cache, kept) == kept.blob
@@ -183,6 +192,96 @@ async def test_a_folder_that_could_not_be_made_at_start_is_made_later(tmp_path: 
         assert await pull(cache, source) == source.blob
         assert len(source.opens) == asked
     assert (in_the_way / "cache").stat().st_mode & 0o077 == 0
+
+
+def _later(clock: ManualClock) -> bool:
+    """Let time go on: what failed a moment ago is tried again after a while."""
+    clock.advance(1)
+    return True
+
+
+async def test_a_cache_becomes_well_again_although_nobody_pulls(small_disk: Path) -> None:
+    clock, limits = ManualClock(), Limits(keep_free=MIB)
+    source = FakeBlobSource(some_bytes(2 * MIB))
+    async with open_cache(
+        small_disk / "cache", clock, patience=AT_ONCE, limits=limits, rhythm=OFTEN
+    ) as cache:
+        fill_up(small_disk)
+        assert await pull(cache, source) == source.blob
+        assert cache.problem is not None
+        (small_disk / "ballast").unlink()
+        await eventually(lambda: _later(clock) and cache.problem is None)
+
+
+async def test_a_cache_becomes_well_again_when_it_may_be_written_again(small_disk: Path) -> None:
+    clock = ManualClock()
+    async with open_cache(
+        small_disk / "cache", clock, patience=AT_ONCE, limits=Limits(keep_free=0), rhythm=OFTEN
+    ) as cache:
+        await cache.flushed()
+        assert mount("-o", "remount,ro", str(small_disk))
+        source = FakeBlobSource(some_bytes(MIB))
+        assert await pull(cache, source) == source.blob
+        await eventually(lambda: cache.problem is not None)
+        assert mount("-o", "remount,rw", str(small_disk))
+        await eventually(lambda: _later(clock) and cache.problem is None)
+        assert await pull(cache, source) == source.blob
+        asked = len(source.opens)
+        assert await pull(cache, source) == source.blob
+        assert len(source.opens) == asked
+
+
+async def test_what_is_old_makes_room_for_what_is_pulled_now(small_disk: Path) -> None:
+    clock = ManualClock()
+    layers = [FakeBlobSource(some_bytes(2 * MIB + number)) for number in range(8)]
+    async with open_cache(
+        small_disk / "cache", clock, patience=AT_ONCE, limits=Limits(keep_free=2 * MIB)
+    ) as cache:
+        for layer in layers:
+            assert await pull(cache, layer) == layer.blob
+            clock.advance(60)
+            assert cache.problem is None
+        assert await pull(cache, layers[-1]) == layers[-1].blob
+        assert len(layers[-1].opens) == 1
+        assert await pull(cache, layers[0]) == layers[0].blob
+        assert len(layers[0].opens) == 2
+
+
+async def test_a_disk_that_is_full_for_a_while_under_load_fails_no_pull(small_disk: Path) -> None:
+    """Every pull is of a blob of its own or of a shared one, before, while and after the disk is full."""
+    clock = ManualClock()
+    shared = FakeBlobSource(some_bytes(MIB))
+    chance = random.Random(5)  # noqa: S311 - only has to be repeatable
+    phase, pulled = "before", {"before": 0, "full": 0, "after": 0}
+
+    async def client() -> None:
+        while phase != "over":
+            source = shared if chance.random() < 0.3 else FakeBlobSource(chance.randbytes(200_000))
+            began = phase
+            assert await pull(cache, source) == source.blob
+            clock.advance(0.1)
+            if began in pulled:
+                pulled[began] += 1
+
+    async with open_cache(
+        small_disk / "cache", clock, patience=AT_ONCE, limits=Limits(keep_free=MIB), rhythm=OFTEN
+    ) as cache:
+        async with asyncio.TaskGroup() as clients:
+            for _ in range(4):
+                clients.create_task(client())
+            await eventually(lambda: pulled["before"] > 40)
+            fill_up(small_disk)
+            phase = "full"
+            await eventually(lambda: pulled["full"] > 40)
+            (small_disk / "ballast").unlink()
+            phase = "after"
+            await eventually(lambda: pulled["after"] > 40)
+            phase = "over"
+        await eventually(lambda: cache.problem is None, deadline=5)
+        kept = FakeBlobSource(chance.randbytes(200_000))
+        assert await pull(cache, kept) == kept.blob
+        assert await pull(cache, kept) == kept.blob
+        assert len(kept.opens) == 1
 
 
 def fill_up(disk: Path) -> None:

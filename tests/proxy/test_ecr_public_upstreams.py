@@ -55,7 +55,7 @@ def upstream(proxy: ProxyWorld, identity_id: str | None = None) -> None:
         host=HOST,
         identity_id=identity_id,
         tag_validity_seconds=VALIDITY,
-        stale_policy="never",
+        stale_for=(),
     )
     proxy.put("upstream", record)
     proxy.registry("team", "up", anonymous_pull=True)

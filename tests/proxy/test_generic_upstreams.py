@@ -118,7 +118,7 @@ async def test_a_password_that_is_revoked_is_refused_until_another_is_lent(
 ) -> None:
     push(world, site, "acme/app", is_public=False)
     login = world.hub.add_account(site.host, "robot$vreg")
-    upstream(proxy, site, identity_id="identity", stale_policy="never")
+    upstream(proxy, site, identity_id="identity", stale_for=())
     proxy.broker.answer = lambda _: RefreshReply(outcome="refused", reason="credential_rejected")
     lend(proxy, site, login)
     assert (await proxy.get("/v2/team/acme/app/manifests/1")).status == 200

@@ -4,6 +4,7 @@ import asyncio
 import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, nullcontext
+from typing import Any
 
 import pytest
 import uvicorn
@@ -14,6 +15,7 @@ from tests.support.fake_registry import FakeRegistry
 from tests.support.wait import eventually
 from vreg_proxy.distribution.replies import Message
 from vreg_proxy.distribution.sending import BodyCutShortError, ClientGoneError, send_body
+from vreg_proxy.door import STATE_KEY, Door
 from vreg_proxy.strict_http import StrictHttp
 from vreg_shared.oci.digest import Digest
 from vreg_shared.registry_client import BlobInterruptedError
@@ -22,13 +24,19 @@ HEADERS = [(b"content-length", b"6")]
 
 
 @asynccontextmanager
-async def served(app: Asgi) -> AsyncIterator[int]:
+async def served(app: Asgi, door: Door | None = None) -> AsyncIterator[int]:
     """Serve an application as the proxy's workers do, and yield its port."""
+
+    class Protocol(StrictHttp):
+        def __init__(self, *arguments: Any, **named: Any) -> None:  # noqa: ANN401 - uvicorn's own signature
+            named["app_state"] = {} if door is None else {STATE_KEY: door}
+            super().__init__(*arguments, **named)
+
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         config = uvicorn.Config(
             app,  # type: ignore[arg-type]
-            http=StrictHttp,
+            http=Protocol,
             ws="none",
             lifespan="off",
             log_config=None,

@@ -11,7 +11,8 @@ from tests.proxy.proxy_world import FakeBroker, ProxyWorld
 from tests.proxy.test_pulls import BLOB, BY_DIGEST, BY_TAG, MANIFEST, holding
 from tests.support.clock import ManualClock
 from tests.support.fake_registry import basic, error_reply
-from tests.support.fake_server import Reply, Seen
+from tests.support.fake_server import FakeServer, Reply, Seen
+from tests.support.registry_world import CA_PEM
 from tests.support.wait import eventually
 from vreg_proxy.credentials import LeasedCredentials, LeaseDesk
 from vreg_proxy.lease_cache import LeaseCache
@@ -19,6 +20,7 @@ from vreg_shared.lease import Generation, Lease, LeaseNeed, RegistryCredential
 from vreg_shared.messages.lease import key_of, seal_lease
 from vreg_shared.messages.record import RecordRejectedError, SignedRecord
 from vreg_shared.messages.refresh import RefreshReply, RefreshRequest
+from vreg_shared.private_ca import fingerprints
 from vreg_shared.provider import Answer, Presentation
 from vreg_shared.registry_client import CredentialUnavailableError
 from vreg_shared.sealing import SealingKey
@@ -256,12 +258,33 @@ def accepting(password: str) -> Callable[[Seen], Reply | None]:
     return override
 
 
-async def private_upstream(world: ProxyWorld, password: str) -> Lease:
+async def private_upstream(world: ProxyWorld, password: str, **fields: object) -> Lease:
+    lease, _ = await private_server(world, password, **fields)
+    return lease
+
+
+async def private_server(world: ProxyWorld, password: str, **fields: object) -> tuple[Lease, FakeServer]:
     registry = holding()
     registry.override = accepting(password)
-    server = await world.upstream("a", registry, identity_id="identity")
+    server = await world.upstream("a", registry, identity_id="identity", **fields)
     world.registry("main", "a")
-    return replace(FIRST, scope=f"identity/{server.authority}", hosts=(server.authority,))
+    known = tuple(fingerprints(CA_PEM))
+    scope = f"identity/{server.authority}"
+    return replace(FIRST, scope=scope, hosts=(server.authority,), private_ca_sha256=known), server
+
+
+async def test_a_host_known_by_a_private_ca_that_the_lease_does_not_name_is_sent_nothing(
+    world: ProxyWorld,
+) -> None:
+    lease, server = await private_server(world, "first")
+    world.put_lease(replace(lease, private_ca_sha256=("0" * 64,)))
+    world.broker.answer = lambda _: RefreshReply(outcome="refused", reason="private_ca_not_permitted")
+    answer = await world.get(BY_TAG, world.access())
+    assert (answer.status, answer.reason()) == (403, "private_ca_not_permitted")
+    assert server.seen == []
+    world.put_lease(later(lease))
+    world.clock.advance(60)
+    assert (await world.get(BY_TAG, world.access())).status == 200
 
 
 async def test_a_pull_with_a_refused_lease_goes_on_with_a_new_one(world: ProxyWorld) -> None:
@@ -302,6 +325,21 @@ async def test_what_is_cached_is_served_when_no_credential_is_to_be_had(world: P
     assert (await world.get(BY_TAG.replace("/1", "/uncached"), token)).status == 503
 
 
+async def test_without_a_credential_digests_are_served_and_tags_only_where_the_policy_says_so(
+    world: ProxyWorld,
+) -> None:
+    lease = await private_upstream(world, "first", stale_for=())
+    world.put_lease(replace(lease, not_after=world.clock.now() + timedelta(seconds=1000)))
+    token = world.access()
+    await world.get(BY_TAG, token)
+    await world.get(BLOB, token)
+    world.clock.advance(2000)
+    tag = await world.get(BY_TAG, token)
+    assert (tag.status, tag.reason()) == (503, "upstream_auth_unavailable")
+    assert (await world.get(BY_DIGEST, token)).body == MANIFEST
+    assert (await world.get(BLOB, token)).status == 200
+
+
 async def test_a_credential_that_stays_refused_is_a_403_in_our_words(world: ProxyWorld) -> None:
     world.put_lease(await private_upstream(world, "something else"))
     world.broker.answer = lambda _: RefreshReply(
@@ -319,5 +357,8 @@ def test_a_lease_serves_only_an_upstream_whose_repositories_it_reaches() -> None
     assert not bound.meets(LeaseNeed(HOST))
     assert not bound.meets(LeaseNeed("elsewhere.example", "project-a"))
     assert FIRST.meets(LeaseNeed(HOST, "project-b"))
+    known = replace(FIRST, private_ca_sha256=("a", "b"))
+    assert known.meets(LeaseNeed(HOST, "", frozenset({"a"})))
+    assert not known.meets(LeaseNeed(HOST, "", frozenset({"a", "c"})))
     assert bound.reaches("project-a/repository")
     assert not bound.reaches("project-about/repository")

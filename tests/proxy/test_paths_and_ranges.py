@@ -6,9 +6,10 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from vreg_proxy.distribution.paging import Page, page_of
+from vreg_proxy.distribution.paging import Page, repositories_page, tags_page
 from vreg_proxy.distribution.paths import (
     BlobPath,
+    CatalogPath,
     MalformedPath,
     ManifestPath,
     Ping,
@@ -42,7 +43,7 @@ DIGEST = Digest.of(b"")
         ("/v2/main/app/blobs/uploads/", PushPath),
         ("/v2/main/app/blobs/uploads", PushPath),
         ("/v2/main/app/blobs/uploads/some-id", PushPath),
-        ("/v2/_catalog", UnknownPath),
+        ("/v2/_catalog", CatalogPath),
         ("/v2/main/manifests/1", UnknownPath),
         ("/v2/main/app", UnknownPath),
         ("/v1/main", UnknownPath),
@@ -137,15 +138,16 @@ def test_a_range_header_means_one_part_or_nothing(header: bytes | None, expected
 
 @given(st.text(alphabet=string.printable, max_size=200))
 def test_no_query_breaks_the_pages(query: str) -> None:
-    page = page_of(query.encode())
-    assert isinstance(page, Problem) or page.n <= 1000
+    for read in (tags_page, repositories_page):
+        page = read(query.encode())
+        assert isinstance(page, Problem) or 0 <= page.n <= 1000
 
 
 @given(st.lists(st.from_regex(r"[a-z0-9]{1,4}", fullmatch=True), unique=True), st.integers(1, 5))
 def test_pages_put_together_are_the_whole_list(tags: list[str], n: int) -> None:
     names, seen, last = sorted(tags), [], None
     while True:
-        page, link = Page(n, last).cut(names, "main/app")
+        page, link = Page(n, last).cut(names, "/v2/main/app/tags/list")
         seen.extend(page)
         if link is None:
             break

@@ -5,6 +5,7 @@ import os
 import signal
 import ssl
 import sys
+from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -21,15 +22,17 @@ from tests.support.fake_server import serving
 from tests.support.nats_server import UserNkey, running_nats_server
 from tests.support.registry_world import AUTHORITY, CA_PEM
 from tests.support.wait import eventually
-from vreg_shared.bus import Bus
+from vreg_shared.bus import Bus, BusError
 from vreg_shared.key_files import Service
 from vreg_shared.lease import Generation, Lease, RegistryCredential
 from vreg_shared.messages import lease as lease_message
 from vreg_shared.messages.access import AccessRecord, hash_token, new_token
+from vreg_shared.messages.cache import LIST_SUBJECT, CacheListReply, CacheListRequest
 from vreg_shared.messages.record import SignedRecord, encode
 from vreg_shared.messages.refresh import SUBJECT, RefreshReply
 from vreg_shared.messages.registry import BUCKET, MembershipRecord, RegistryRecord
 from vreg_shared.messages.upstream import UpstreamRecord
+from vreg_shared.private_ca import fingerprints
 from vreg_shared.provider import Presentation
 from vreg_shared.secret import Secret
 
@@ -81,8 +84,18 @@ def records(host: str, identity_id: str | None = None) -> list[tuple[str, RECORD
         ({"VREG_PROXY_LISTEN": "nonsense"}, "VREG_PROXY_LISTEN"),
         ({"VREG_PROXY_LISTEN": "203.0.113.1:1"}, "VREG_PROXY_LISTEN"),
         ({"VREG_PROXY_LISTEN": "0.0.0.0:0"}, "VREG_PROXY_EXTERNAL_URL"),
+        ({"VREG_PROXY_METRICS_LISTEN": "127.0.0.1:0"}, "VREG_PROXY_METRICS_LISTEN"),
+        ({"VREG_PROXY_METRICS_LISTEN": "203.0.113.1:1"}, "VREG_PROXY_METRICS_LISTEN"),
+        ({"VREG_PROXY_DRAIN_GRACE": "soon"}, "VREG_PROXY_DRAIN_GRACE"),
+        ({"VREG_PROXY_CLIENT_REQUESTS": "0"}, "VREG_PROXY_CLIENT_REQUESTS"),
+        ({"VREG_PROXY_UPSTREAM_FILLS": "97"}, "VREG_PROXY_UPSTREAM_FILLS"),
         ({"VREG_PROXY_EXTERNAL_URL": "https://user@host/path"}, "VREG_PROXY_EXTERNAL_URL"),
         ({"VREG_PROXY_WORKERS": "0"}, "VREG_PROXY_WORKERS"),
+        ({"VREG_PROXY_CACHE_SIZE": "a lot"}, "VREG_PROXY_CACHE_SIZE"),
+        ({"VREG_PROXY_CACHE_SIZE": "0"}, "VREG_PROXY_CACHE_SIZE"),
+        ({"VREG_PROXY_CACHE_KEEP_FREE": "-1"}, "VREG_PROXY_CACHE_KEEP_FREE"),
+        ({"VREG_PROXY_CACHE_MAX_IDLE": "0"}, "VREG_PROXY_CACHE_MAX_IDLE"),
+        ({"VREG_PROXY_CACHE_MAX_IDLE": "P3D"}, "VREG_PROXY_CACHE_MAX_IDLE"),
         ({"VREG_PROXY_TLS_KEY": "/dev/null"}, "VREG_PROXY_TLS"),
         ({"VREG_PROXY_TLS_CERTIFICATE": "/etc/hosts", "VREG_PROXY_TLS_KEY": "/etc/hosts"}, "VREG_PROXY_TLS"),
         ({"HTTPS_PROXY": "socks5://x"}, "HTTPS_PROXY"),
@@ -115,6 +128,23 @@ async def test_a_taken_port_is_one_clear_line(tmp_path: Path, keys: Keys) -> Non
         _, err = await process.communicate()
         assert process.returncode == 2
         assert b"VREG_PROXY_LISTEN" in err
+
+
+async def test_two_workers_of_one_cache_answer_the_api_as_one(tmp_path: Path) -> None:
+    async with running_nats_server(tmp_path / "nats") as nats:
+        keys = Keys.make(tmp_path / "keys", nats.seeds)
+        more = {"VREG_PROXY_WORKERS": "2", "VREG_PROXY_CACHE_SIZE": "1GiB", "VREG_PROXY_CACHE_MAX_IDLE": "30"}
+        async with nats.bus(Service.API) as bus, proxy_process(tmp_path, keys, nats.url, **more):
+
+            async def folders() -> list[str]:
+                with suppress(BusError):
+                    request = CacheListRequest().model_dump_json().encode()
+                    answers = await bus.gather(LIST_SUBJECT, request, deadline=2, quiet=0.5)
+                    return [CacheListReply.model_validate_json(answer).folder for answer in answers]
+                return []
+
+            await eventually(folders, deadline=30)
+            assert await folders() == [(tmp_path / "cache" / "folder-id").read_text()]
 
 
 async def test_configuration_comes_over_the_bus_and_outlives_it(tmp_path: Path) -> None:
@@ -162,6 +192,7 @@ async def test_a_lease_is_asked_of_the_broker_and_outlives_it(tmp_path: Path) ->
         keys = Keys.make(tmp_path / "keys", nats.seeds)
         now = datetime.now(UTC)
         first = Lease(
+            private_ca_sha256=tuple(fingerprints(CA_PEM)),
             scope=f"identity/{upstream.authority}",
             identity_id="identity",
             hosts=(upstream.authority,),
@@ -274,78 +305,3 @@ async def test_the_listener_speaks_tls_with_a_certificate(tmp_path: Path, keys: 
         answer = await client.get(f"{proxy.url}/v2/")
         assert answer.status_code == 401
         assert f'realm="{proxy.url}/v2/token"' in answer.headers["www-authenticate"]
-
-
-GET = b"GET /v2/ HTTP/1.1\r\n"
-HOST = b"Host: x\r\n"
-SMUGGLED = b"GET /v2/_catalog HTTP/1.1\r\nHost: smuggled\r\n\r\n"
-RAW: dict[str, tuple[bytes, bytes]] = {
-    "plain": (GET + HOST + b"\r\n", b"401"),
-    "length and chunked": (
-        b"POST /v2/ HTTP/1.1\r\n"
-        + HOST
-        + b"Content-Length: 4\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n"
-        + SMUGGLED,
-        b"400",
-    ),
-    "two lengths": (
-        b"POST /v2/ HTTP/1.1\r\n" + HOST + b"Content-Length: 0\r\nContent-Length: 5\r\n\r\nabcde",
-        b"400",
-    ),
-    "odd encoding": (
-        b"POST /v2/ HTTP/1.1\r\n" + HOST + b"Transfer-Encoding: xchunked\r\n\r\n" + SMUGGLED,
-        b"400",
-    ),
-    "negative length": (b"POST /v2/ HTTP/1.1\r\n" + HOST + b"Content-Length: -1\r\n\r\n", b"400"),
-    "signed length": (b"POST /v2/ HTTP/1.1\r\n" + HOST + b"Content-Length: +1\r\n\r\nx", b"400"),
-    "bare line feeds": (b"GET /v2/ HTTP/1.1\nHost: x\n\n", b"400"),
-    "space before colon": (GET + b"Host : x\r\n\r\n", b"400"),
-    "folded header": (GET + HOST + b"A: b\r\n c\r\n\r\n", b"400"),
-    "no host": (GET + b"\r\n", b"400"),
-    "two hosts": (GET + HOST + b"Host: y\r\n\r\n", b"400"),
-    "absolute form": (b"GET http://evil.example/v2/ HTTP/1.1\r\n" + HOST + b"\r\n", b"400"),
-    "authority form": (b"CONNECT evil.example:443 HTTP/1.1\r\n" + HOST + b"\r\n", b"400"),
-    "asterisk": (b"OPTIONS * HTTP/1.1\r\n" + HOST + b"\r\n", b"400"),
-    "no path": (b"GET v2/ HTTP/1.1\r\n" + HOST + b"\r\n", b"400"),
-    "large header": (GET + HOST + b"A: " + b"x" * 100_000 + b"\r\n\r\n", b"400"),
-    "many headers": (GET + HOST + b"".join(b"A%d: x\r\n" % n for n in range(200)) + b"\r\n", b"400"),
-    "long target": (b"GET /v2/" + b"a" * 70_000 + b" HTTP/1.1\r\n" + HOST + b"\r\n", b"400"),
-    "http 0.9": (b"GET /v2/\r\n\r\n", b"400"),
-    "http 2 preface": (b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", b"400"),
-    "unknown method": (b"BREW /v2/ HTTP/1.1\r\n" + HOST + b"\r\n", b"400"),
-    "control in header": (GET + HOST + b"A: \x01\r\n\r\n", b"400"),
-    "null in path": (b"GET /v2/\0 HTTP/1.1\r\n" + HOST + b"\r\n", b"400"),
-    "high byte in path": (b"GET /v2/\xff/manifests/1 HTTP/1.1\r\n" + HOST + b"\r\n", b"400"),
-    "encoded traversal": (b"GET /v2/a%2f..%2fb/manifests/1 HTTP/1.1\r\n" + HOST + b"\r\n", b"400"),
-    "dots": (b"GET /v2/../../etc/passwd HTTP/1.1\r\n" + HOST + b"\r\n", b"400"),
-    "two credentials": (GET + HOST + b"Authorization: Basic a\r\nAuthorization: Basic b\r\n\r\n", b"400"),
-    "large range": (GET + HOST + b"Range: bytes=" + b"0-1," * 6000 + b"\r\n\r\n", b"401"),
-    "pushing": (b"PUT /v2/a/b/manifests/1 HTTP/1.1\r\n" + HOST + b"Content-Length: 5\r\n\r\nabcde", b"401"),
-    "tls": (bytes.fromhex("16030100c8010000c40303") + b"\0" * 50, b"400"),
-}
-
-
-async def test_raw_requests_get_one_answer_or_a_refusal(tmp_path: Path, keys: Keys) -> None:
-    wrong: dict[str, bytes] = {}
-    async with proxy_process(tmp_path, keys) as proxy:
-        for name, (request, status) in RAW.items():
-            answer = await raw(proxy.port, request)
-            if answer.count(b"HTTP/1.1 ") != 1 or answer[9:12] != status or b"smuggled" in answer:
-                wrong[name] = answer[:200]
-    assert not wrong
-
-
-async def raw(port: int, request: bytes) -> bytes:
-    """Send bytes and return all that comes back until the other side closes or stays silent."""
-    reader, writer = await asyncio.open_connection("127.0.0.1", port)
-    answer = b""
-    try:
-        writer.write(request)
-        async with asyncio.timeout(1):
-            while piece := await reader.read(65536):
-                answer += piece
-    except (TimeoutError, ConnectionError):
-        pass
-    finally:
-        writer.close()
-    return answer

@@ -130,7 +130,7 @@ async def test_a_stale_copy_is_served_with_a_warning_while_its_upstream_is_down(
 
 async def test_no_stale_copy_is_served_when_the_policy_says_never(world: ProxyWorld) -> None:
     registry = holding()
-    await world.upstream("a", registry, tag_validity_seconds=60, stale_policy="never")
+    await world.upstream("a", registry, tag_validity_seconds=60, stale_for=())
     world.registry("main", "a")
     token = world.access()
     await world.get(BY_TAG, token)
@@ -281,13 +281,6 @@ async def test_a_client_hears_the_truth_in_our_own_words(
 async def test_pushing_is_not_supported(world: ProxyWorld, method: str, path: str) -> None:
     answer = await world.get(path, world.access(), method=method)
     assert (answer.status, answer.error_code()) == (405, "UNSUPPORTED")
-
-
-async def test_referrers_send_clients_to_the_tag_that_stands_in(world: ProxyWorld) -> None:
-    await world.upstream("a", holding())
-    world.registry("main", "a")
-    path = f"/v2/main/team/app/referrers/{Digest.of(MANIFEST)}"
-    assert (await world.get(path, world.access())).status == 404
 
 
 @pytest.mark.parametrize("path", [BY_TAG, f"/v2/main/team/app/manifests/{Digest.of(SPLITTING)}"])

@@ -29,6 +29,7 @@ class FakeBus:
             await on_synced()
         while True:
             await on_entry(await self.entries.get())
+            self.entries.task_done()
 
 
 def registry(slug: str, version: int = 1, identifier: str = "r1", key: SigningKey = API) -> Entry:
@@ -61,8 +62,8 @@ async def follow(folder: Path, *entries: Entry, until: str | None = None) -> set
     for entry in entries:
         bus.entries.put_nowait(entry)
     running = asyncio.create_task(follower.run())
-    await eventually(lambda: bus.entries.empty() and (until is None or until in config.snapshot().registries))
-    await asyncio.sleep(0)
+    await eventually(lambda: until is None or until in config.snapshot().registries)
+    await bus.entries.join()  # its file is written after a record is known
     running.cancel()
     await asyncio.gather(running, return_exceptions=True)
     return set(config.snapshot().registries)

@@ -5,31 +5,79 @@ import itertools
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic import ValidationError
 
-from vreg_proxy.resolution import Candidate, Obstacle, Step, candidates, is_allowed, step_after
+from vreg_proxy.resolution import Candidate, Obstacle, Step, candidates, step_after
+from vreg_proxy.staleness import may_be_served, stale_case
 from vreg_shared.catalogue import catalogue
+from vreg_shared.membership import is_allowed
 from vreg_shared.messages.registry import MembershipRecord, RegistryRecord
-from vreg_shared.messages.upstream import UpstreamRecord
+from vreg_shared.messages.upstream import STALE_CASES, StaleCase, UpstreamRecord
 from vreg_shared.oci.reference import RepositoryName
-from vreg_shared.provider import Answer
+from vreg_shared.provider import Answer, Verdict
 
-POLICIES = ("never", "on_unavailable", "always")
+VERDICTS = {
+    "network": Verdict(Answer.UNAVAILABLE, "timeout"),
+    "server_error": Verdict(Answer.UNAVAILABLE, "upstream_error"),
+    "throttled": Verdict(Answer.UNAVAILABLE, "throttled"),
+    "auth": Verdict(Answer.REFUSED, "credential_rejected"),
+    "deleted": Verdict(Answer.ABSENT, "manifest_unknown"),
+}
 
 
 @pytest.mark.parametrize(
-    ("answer", "on_hidden", "policy", "has_copy"),
-    list(itertools.product(Answer, ("stop", "continue"), POLICIES, (True, False))),
+    ("answer", "on_hidden", "has_stale"), list(itertools.product(Answer, ("stop", "continue"), (True, False)))
 )
-def test_every_answer_has_one_step(answer: Answer, on_hidden: str, policy: str, *, has_copy: bool) -> None:
-    step = step_after(answer, on_hidden=on_hidden, stale_policy=policy, has_copy=has_copy)  # type: ignore[arg-type]
+def test_every_answer_has_one_step(answer: Answer, on_hidden: str, *, has_stale: bool) -> None:
+    step = step_after(answer, on_hidden=on_hidden, has_stale=has_stale)
     leads_on = answer is Answer.ABSENT or (answer is Answer.HIDDEN and on_hidden == "continue")
-    assert (step is Step.NEXT) == leads_on
     assert (step is Step.SERVE) == (answer is Answer.FOUND)
-    may_be_stale = has_copy and (
-        (answer is Answer.UNAVAILABLE and policy != "never")
-        or (answer is Answer.REFUSED and policy == "always")
-    )
-    assert (step is Step.SERVE_STALE) == may_be_stale
+    assert (step is Step.SERVE_STALE) == (has_stale and answer is not Answer.FOUND)
+    assert (step is Step.NEXT) == (leads_on and not has_stale)
+
+
+@pytest.mark.parametrize(("asked", "chosen"), list(itertools.product(STALE_CASES, STALE_CASES)))
+def test_a_policy_speaks_of_one_case_each(asked: StaleCase, chosen: StaleCase) -> None:
+    case = stale_case(VERDICTS[asked], "stop")
+    assert case == asked
+    assert may_be_served(upstream("a", stale_for=[chosen]), asked, age=1e9) == (asked == chosen)
+
+
+@pytest.mark.parametrize(
+    ("verdict", "on_hidden", "case"),
+    [
+        (Verdict(Answer.UNAVAILABLE, "upstream_auth_unavailable"), "stop", "network"),
+        (Verdict(Answer.HIDDEN, "permission_denied"), "stop", "auth"),
+        (Verdict(Answer.HIDDEN, "permission_denied"), "continue", "deleted"),
+        (Verdict(Answer.UNAVAILABLE, "digest_mismatch"), "stop", "server_error"),
+        (Verdict(Answer.UNAVAILABLE, "a reason from the future"), "stop", "server_error"),
+        (Verdict(Answer.FOUND, "ok"), "stop", None),
+    ],
+)
+def test_a_verdict_is_one_case(verdict: Verdict, on_hidden: str, case: StaleCase | None) -> None:
+    assert stale_case(verdict, on_hidden) == case
+
+
+@pytest.mark.parametrize(("longest", "expected"), [(None, True), (60, True), (59, False), (0, False)])
+def test_a_copy_is_too_old_when_nobody_confirmed_it_for_long(longest: int | None, *, expected: bool) -> None:
+    assert may_be_served(upstream("a", max_stale_seconds=longest), "network", age=60.0) is expected
+
+
+@pytest.mark.parametrize(
+    ("policy", "cases"),
+    [
+        ("never", ()),
+        ("on_unavailable", ("network", "server_error", "throttled")),
+        ("always", ("network", "server_error", "throttled", "auth")),
+    ],
+)
+def test_the_record_of_an_older_api_is_read_as_it_was_meant(policy: str, cases: tuple[str, ...]) -> None:
+    assert upstream("a", stale_policy=policy).stale_for == cases
+
+
+def test_a_policy_nobody_knows_is_no_leave_to_serve_old_copies() -> None:
+    with pytest.raises(ValidationError):
+        upstream("a", stale_policy="sometimes")
 
 
 def upstream(identifier: str, kind: str = "oci", **fields: object) -> UpstreamRecord:

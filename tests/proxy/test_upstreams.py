@@ -61,6 +61,24 @@ async def test_a_client_just_made_is_not_closed_by_the_next_change() -> None:
     assert [session.closed.is_set() for session in sessions] == [True, True, False]
 
 
-def candidate(host: str) -> Candidate:
-    upstream = UpstreamRecord(id="u", name="u", kind="oci", host=host)
+async def test_another_prefix_needs_another_client_for_leases_may_be_bound_to_it() -> None:
+    hosts: list[str] = []
+
+    def open_session(target: Target, _private_ca: str | None) -> aiohttp.ClientSession:
+        hosts.append(target.host)
+        session = SlowSession(target.host)
+        session.may_close.set()
+        return cast("aiohttp.ClientSession", session)
+
+    clock = ManualClock()
+    desk = LeaseDesk(LeaseCache(SealingKey.generate(), clock), FakeBroker(), clock)
+    upstreams = Upstreams(open_session, desk, RateLimits(clock), clock)
+    for prefix in ("", "", "mirror", "mirror"):
+        async with upstreams.client(candidate("one.example.com", prefix)):
+            pass
+    assert len(hosts) == 2
+
+
+def candidate(host: str, prefix: str = "") -> Candidate:
+    upstream = UpstreamRecord(id="u", name="u", kind="oci", host=host, repository_prefix=prefix)
     return Candidate(upstream, OCI, MembershipRecord(upstream_id="u"), RepositoryName("team/app"))

@@ -1,6 +1,7 @@
 """Names, tags, digests, challenges and media types."""
 
 import json
+from contextlib import suppress
 
 import pytest
 from hypothesis import given
@@ -10,7 +11,9 @@ from vreg_shared.oci.challenge import parse_challenges
 from vreg_shared.oci.digest import Digest, InvalidDigestError
 from vreg_shared.oci.errors import OciError, error_body
 from vreg_shared.oci.media_types import (
+    DOCKER_LIST,
     DOCKER_MANIFEST,
+    MANIFEST_TYPES,
     OCI_INDEX,
     OCI_MANIFEST,
     AmbiguousManifestError,
@@ -158,13 +161,15 @@ class TestManifestMediaType:
         assert manifest_media_type(body, "text/plain") == OCI_MANIFEST
         assert manifest_media_type(body, None) == OCI_MANIFEST
 
-    def test_the_header_says_it_when_the_document_does_not(self) -> None:
-        body = json.dumps({"manifests": []}).encode()
-        assert manifest_media_type(body, OCI_INDEX + "; charset=utf-8") == OCI_INDEX
+    @pytest.mark.parametrize("content_type", [None, "text/plain", OCI_INDEX, OCI_INDEX + "; charset=utf-8"])
+    def test_the_shape_says_it_when_the_document_does_not(self, content_type: str | None) -> None:
+        assert manifest_media_type(b'{"manifests": []}', content_type) == OCI_INDEX
 
-    def test_the_shape_says_it_when_neither_does(self) -> None:
-        assert manifest_media_type(b'{"manifests": []}', "text/plain") == OCI_INDEX
-        assert manifest_media_type(b'{"config": {}, "layers": []}', None) == OCI_MANIFEST
+    def test_an_artifact_keeps_the_type_it_gives_itself(self) -> None:
+        body = json.dumps({"mediaType": OCI_MANIFEST, "artifactType": "a/b", "config": {}, "layers": []})
+        assert manifest_media_type(body.encode(), OCI_MANIFEST) == OCI_MANIFEST
+        other = b'{"mediaType": "application/vnd.example.v1+json", "blobs": []}'
+        assert manifest_media_type(other, "application/json") == "application/vnd.example.v1+json"
 
     @pytest.mark.parametrize(
         ("document", "content_type"),
@@ -177,6 +182,10 @@ class TestManifestMediaType:
             ({"mediaType": 7, "layers": []}, OCI_MANIFEST),
             ({"mediaType": OCI_MANIFEST, "config": {}, "layers": [], "Manifests": []}, OCI_MANIFEST),
             ({"mediaType": OCI_MANIFEST, "MEDIATYPE": OCI_INDEX, "config": {}, "layers": []}, OCI_MANIFEST),
+            ({"config": {}, "layers": [], "manife\u017fts": []}, OCI_MANIFEST),
+            ({"config": {}, "layers": []}, DOCKER_MANIFEST),
+            ({"config": {}, "layers": []}, OCI_INDEX),
+            ({"manifests": []}, DOCKER_LIST),
             ({"mediaType": "a/b\r\nSet-Cookie: c=d", "config": {}, "layers": []}, "application/json"),
             ({"mediaType": "a/b; charset=utf-8", "config": {}, "layers": []}, "application/json"),
             ({"mediaType": "ä/b", "config": {}, "layers": []}, "application/json"),
@@ -190,10 +199,49 @@ class TestManifestMediaType:
         with pytest.raises(AmbiguousManifestError):
             manifest_media_type(json.dumps(document).encode(), content_type)
 
-    @pytest.mark.parametrize("body", [b"", b"{", b"\xff", b"[" * 100_000])
+    @pytest.mark.parametrize(
+        "body",
+        [
+            *(b"", b"{", b"\xff", b"[" * 100_000, b'{"manifests": []} {}'),
+            *('{"manifests": []}'.encode(each) for each in ("utf-8-sig", "utf-16", "utf-32")),
+        ],
+    )
     def test_what_is_not_json_is_refused(self, body: bytes) -> None:
         with pytest.raises(AmbiguousManifestError):
             manifest_media_type(body, OCI_INDEX)
+
+    @pytest.mark.parametrize(
+        "body",
+        [
+            b'{"mediaType": "a/b", "mediaType": "c/d", "manifests": []}',
+            b'{"manifests": [], "manifests": [{}]}',
+            b'{"config": {}, "layers": [{"digest": "a", "digest": "b"}]}',
+        ],
+    )
+    def test_a_key_given_twice_is_refused(self, body: bytes) -> None:
+        with pytest.raises(AmbiguousManifestError):
+            manifest_media_type(body, None)
+
+    @given(
+        st.dictionaries(
+            st.sampled_from(["mediaType", "manifests", "layers", "config", "fsLayers", "Layers", "subject"]),
+            st.sampled_from([*MANIFEST_TYPES, "a/b", "", None, 1]) | st.builds(list) | st.builds(dict),
+        ),
+        st.lists(st.none() | st.sampled_from([*MANIFEST_TYPES, "text/plain", "a/b"]), min_size=2),
+    )
+    def test_one_digest_has_one_type_whatever_the_headers_say(
+        self, document: dict[str, object], headers: list[str | None]
+    ) -> None:
+        body, types = json.dumps(document).encode(), set()
+        for header in headers:
+            with suppress(AmbiguousManifestError):
+                types.add(manifest_media_type(body, header))
+        assert len(types) <= 1
+
+    @given(st.binary(max_size=200), st.none() | st.text(max_size=50))
+    def test_no_bytes_break_the_reader(self, body: bytes, content_type: str | None) -> None:
+        with suppress(AmbiguousManifestError):
+            manifest_media_type(body, content_type)
 
 
 def test_an_error_body_has_the_specifications_shape() -> None:

@@ -553,7 +553,7 @@ async def test_an_answer_that_stands_still_ends_at_its_deadline(
     body: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("vreg_shared.registry_client.manifests.BODY_SECONDS", 0.1)
-    monkeypatch.setattr("vreg_shared.registry_client.client.BODY_SECONDS", 0.1)
+    monkeypatch.setattr("vreg_shared.registry_client.pages.BODY_SECONDS", 0.1)
     async with world() as here:
         still = Reply(200, (("Content-Type", OCI_MANIFEST),), body, length=5000, stall=True)
         here.registry.override = lambda _seen: still

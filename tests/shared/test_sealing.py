@@ -186,8 +186,8 @@ class TestAccessToken:
     def test_a_new_token_names_and_proves_its_record(self) -> None:
         token = new_token(self.ID)
         assert access_id_of(token) == self.ID
-        assert self.record(token).proves(token)
-        assert not self.record(token).proves(new_token(self.ID))
+        assert self.record(token).proves(token, NOON)
+        assert not self.record(token).proves(new_token(self.ID), NOON)
 
     @pytest.mark.parametrize("text", ["", "vreg_x_y", "vreg_" + "l" * 26 + "_" + "a" * 43, "a" * 5000])
     def test_other_texts_are_no_token(self, text: str) -> None:

@@ -5,14 +5,17 @@ import json
 import logging
 import pickle
 from collections.abc import Iterator
+from datetime import timedelta
+from typing import Annotated
 
 import pytest
 import structlog
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
+from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from tests.support.logs import captured_logs
 from vreg_shared.secret import Secret
-from vreg_shared.settings import Listen, ServiceSettings, SettingsError, load
+from vreg_shared.settings import Listen, Seconds, ServiceSettings, SettingsError, load
 from vreg_shared.telemetry import redact_text
 
 CANARY = "c4n4ry-s3cr3t"
@@ -143,3 +146,24 @@ class TestLogs:
     )
     def test_tokens_of_known_shapes_are_masked_in_free_text(self, text: str) -> None:
         assert text not in redact_text(f"before {text} after")
+
+
+class Timed(BaseSettings):
+    model_config = SettingsConfigDict(env_prefix="VREG_")
+
+    pause: Annotated[Seconds | None, Field(ge=timedelta())] = None
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"), [("0", 0), ("300", 300), ("1.5", 1.5), ("PT2M", 120), ("00:01:00", 60)]
+)
+def test_a_time_is_a_number_of_seconds(text: str, seconds: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("VREG_PAUSE", text)
+    assert load(Timed).pause == timedelta(seconds=seconds)
+
+
+@pytest.mark.parametrize("text", ["soon", "-1", "nan", "inf", "1e400"])
+def test_what_is_no_time_is_refused_by_name(text: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("VREG_PAUSE", text)
+    with pytest.raises(SettingsError, match="VREG_PAUSE"):
+        load(Timed)

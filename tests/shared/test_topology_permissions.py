@@ -1,5 +1,6 @@
 """The permissions as a live server applies them: this table is exact, everything beside it is refused."""
 
+import json
 import re
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
@@ -13,7 +14,7 @@ from tests.support.nats_server import NatsServer, UserNkey, running_nats_server
 from tests.support.wait import eventually
 from vreg_shared.bus import BusPermissionError
 from vreg_shared.key_files import Service
-from vreg_shared.topology import grants, inbox_prefix
+from vreg_shared.topology import STREAMS, consumer_inbox_prefix, consumer_of, grants, inbox_prefix
 
 API, BROKER, PROXY = Service.API, Service.TOKEN_BROKER, Service.PROXY
 
@@ -42,6 +43,8 @@ WRITERS = {
     "vreg.audit.api.x": {API},
     "vreg.audit.token-broker.exchange.intent": {BROKER},
     "vreg.audit.proxy.x": {PROXY},
+    "vreg.access.proxy.pulls": {PROXY},
+    "vreg.access.api.x": set(),
     "vreg.broker.refresh": {PROXY},
     "vreg.broker.test": {API},
     "vreg.broker.observed": {PROXY},
@@ -96,10 +99,12 @@ def published() -> dict[str, set[Service]]:
             table[f"$JS.API.CONSUMER.CREATE.{stream}.name.{value}"] = READERS[bucket]
             table[f"$JS.API.DIRECT.GET.{stream}.{value}"] = set()
         table[f"$JS.FC.{stream}.name.x"] = READERS[bucket]
-    table |= {subject: {BROKER} for subject in stream_making("VREG_AUDIT")}
-    table |= {subject: set() for subject in stream_harming("VREG_AUDIT")}
-    for subject in ("CONSUMER.CREATE.VREG_AUDIT.name.vreg.audit.>", "DIRECT.GET.VREG_AUDIT.vreg.audit.api.x"):
-        table[f"$JS.API.{subject}"] = set()
+    for stream in STREAMS:
+        table |= {subject: {BROKER} for subject in stream_making(stream.name)}
+        table |= {subject: set() for subject in stream_harming(stream.name)}
+        table[f"$JS.API.DIRECT.GET.{stream.name}.{stream.root}.api.x"] = set()
+        table[f"$JS.API.CONSUMER.CREATE.{stream.name}.name.{stream.subjects}"] = {API}
+        table[f"$JS.FC.{stream.name}.name.x"] = {API}
     return table | WRITERS
 
 
@@ -135,8 +140,8 @@ async def server(tmp_path: Path) -> AsyncIterator[NatsServer]:
 
 
 @asynccontextmanager
-async def signed_in(server: NatsServer, service: Service) -> AsyncIterator[tuple[Client, set[str]]]:
-    """Give a plain client of that service and the subjects it was refused, in lower case."""
+async def signed_in(server: NatsServer, service: Service | None) -> AsyncIterator[tuple[Client, set[str]]]:
+    """Give a plain client of that service or of an outside consumer, and what was refused, in lower case."""
     refused: set[str] = set()
 
     async def on_error(error: Exception) -> None:
@@ -146,8 +151,8 @@ async def signed_in(server: NatsServer, service: Service) -> AsyncIterator[tuple
     await client.connect(
         server.url,
         error_cb=on_error,
-        nkeys_seed_str=server.nkeys[service].seed.reveal(),
-        inbox_prefix=inbox_prefix(service),
+        nkeys_seed_str=(server.nkeys[service] if service else server.consumer).seed.reveal(),
+        inbox_prefix=inbox_prefix(service) if service else consumer_inbox_prefix("siem"),
     )
     try:
         yield client, refused
@@ -210,6 +215,55 @@ async def test_nobody_has_a_stream_deleted_by_an_answer_to_his_question(
         await client.flush()
     for stream in ("VREG_AUDIT", "KV_vreg_identities"):
         assert await server.stream_state(stream, "messages") >= 0
+
+
+async def test_an_outside_consumer_reads_audit_events_by_its_own_name_and_can_do_nothing_else(
+    server: NatsServer,
+) -> None:
+    feed = consumer_of("siem")
+    allowed = {
+        f"$JS.API.CONSUMER.CREATE.VREG_AUDIT.{feed}.vreg.audit.>",
+        f"$JS.FC.VREG_AUDIT.{feed}.x",
+    }
+    table = set(published()) | allowed
+    async with signed_in(server, None) as (client, refused):
+        for subject in table:
+            await client.publish(subject, b"{}")
+        for subject in listened():
+            await client.subscribe(subject)
+        await client.flush()
+        await client.flush()
+        assert {s for s in table if s.lower() in refused} == table - allowed
+        assert {s for s in listened() if s.lower() in refused} == set(listened())
+
+
+async def test_an_outside_consumer_has_no_stream_deleted_by_an_answer_to_it(server: NatsServer) -> None:
+    feed = consumer_of("siem")
+    async with signed_in(server, None) as (client, _):
+        for subject in (
+            f"$JS.API.CONSUMER.CREATE.VREG_AUDIT.{feed}.vreg.audit.>",
+            f"$JS.FC.VREG_AUDIT.{feed}.x",
+        ):
+            await client.publish(subject, b"", reply="$JS.API.STREAM.DELETE.VREG_AUDIT")
+        body = {
+            "stream_name": "VREG_AUDIT",
+            "action": "create",
+            "config": {
+                "name": feed,
+                "deliver_subject": "$JS.API.STREAM.DELETE.VREG_AUDIT",
+                "filter_subject": "vreg.audit.>",
+                "ack_policy": "none",
+                "idle_heartbeat": 100_000_000,
+                "flow_control": True,
+            },
+        }
+        await client.request(
+            f"$JS.API.CONSUMER.CREATE.VREG_AUDIT.{feed}.vreg.audit.>", json.dumps(body).encode(), timeout=2
+        )
+        async with server.bus(API) as api:  # some beats later
+            for number in range(5):
+                await api.publish("vreg.audit.api.x", b"{}", message_id=str(number))
+    assert await server.stream_state("VREG_AUDIT", "messages") >= 5
 
 
 async def test_nobody_signs_in_without_a_known_nkey(server: NatsServer) -> None:

@@ -1,8 +1,9 @@
 """An api in this process: its real rooms and a real database, before a fake bus, asked over ASGI."""
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Coroutine, Mapping
 from contextlib import asynccontextmanager
+from datetime import timedelta
 from typing import Any, Self
 
 import httpx
@@ -10,10 +11,12 @@ import httpx
 from tests.support.clock import ManualClock
 from tests.support.fake_record_bus import FakeRecordBus
 from vreg_api.app import create_app
+from vreg_api.authentication import Actor
 from vreg_api.store.database import Database
 from vreg_api.store.schema import migrate
 from vreg_api.world import Means, World, make_world
 from vreg_shared.catalogue import Catalogue, catalogue
+from vreg_shared.key_files import Service
 from vreg_shared.operator_grants import OperatorGrants
 from vreg_shared.sealing import SealingKey
 from vreg_shared.secret import Secret
@@ -37,16 +40,25 @@ PASSWORD = {
 }
 
 
+ROOT = Actor("root", "root", "admin")
+
+
 class Api:
     """A caller of the api, as its first admin."""
 
     def __init__(
-        self, database_url: str, *, grants: OperatorGrants | None = None, of: Catalogue | None = None
+        self,
+        database_url: str,
+        *,
+        grants: OperatorGrants | None = None,
+        of: Catalogue | None = None,
+        audit_retention: timedelta | None = None,
     ) -> None:
         self.clock = ManualClock()
         self.bus = FakeRecordBus()
         self.signing_key = SigningKey.generate()
         self.broker_key = SealingKey.generate()
+        self.writers = {service: SigningKey.generate() for service in Service if service is not Service.API}
         self.database = Database(Secret(database_url))
         self.world: World = make_world(
             Means(
@@ -58,6 +70,8 @@ class Api:
                 clock=self.clock,
                 instance="test",
                 grants=grants or OperatorGrants(),
+                writers={service: key.verifying for service, key in self.writers.items()},
+                audit_retention=audit_retention,
             )
         )
         self.admin_token = ""
@@ -77,6 +91,11 @@ class Api:
         """Call below `/api/v1`."""
         return await self.client.request(method, f"/api/v1{path}", headers=headers, json=json)
 
+    async def token(self, role: str, registry_ids: list[str] | None = None) -> dict[str, str]:
+        """Make an access token, and return the header that shows it."""
+        wish = {"name": role, "role": role, "registry_ids": registry_ids}
+        return {"Authorization": f"Bearer {(await self.create('access_tokens', wish))['token']}"}
+
     async def create(self, noun: str, body: Mapping[str, Any]) -> dict[str, Any]:
         answer = await self.call("POST", f"/{noun}", json=body)
         assert answer.status_code == httpx.codes.CREATED, answer.text
@@ -91,10 +110,28 @@ class Api:
     @asynccontextmanager
     async def relaying(self) -> AsyncIterator[None]:
         """Run the relay while the block runs."""
-        async with asyncio.TaskGroup() as group:
-            task = group.create_task(self.world.relay.run())
+        async with _running(self.world.relay.run()):
             yield
-            task.cancel()
+
+    @asynccontextmanager
+    async def archiving(self) -> AsyncIterator[None]:
+        """Run the relay, the archive and what counts refusals while the block runs."""
+        world = self.world
+        async with (
+            _running(world.relay.run()),
+            _running(world.archiver.run()),
+            _running(world.pull_archiver.run()),
+            _running(world.refusals.run()),
+        ):
+            yield
+
+
+@asynccontextmanager
+async def _running(work: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
+    async with asyncio.TaskGroup() as group:
+        task = group.create_task(work)
+        yield
+        task.cancel()
 
 
 @asynccontextmanager
@@ -104,9 +141,10 @@ async def running_api(
     is_migrated: bool = False,
     grants: OperatorGrants | None = None,
     of: Catalogue | None = None,
+    audit_retention: timedelta | None = None,
 ) -> AsyncIterator[Api]:
     """Give a migrated api with its first admin, and close it; `of` is what it knows of providers."""
-    api = Api(database_url, grants=grants, of=of)
+    api = Api(database_url, grants=grants, of=of, audit_retention=audit_retention)
     try:
         if not is_migrated:
             await migrate(api.database)

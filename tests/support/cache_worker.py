@@ -16,7 +16,7 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 
 from tests.support.clock import ManualClock
-from vreg_proxy.cache import Cache, Origin, Patience, open_cache
+from vreg_proxy.cache import Cache, Limits, Origin, Patience, Rhythm, open_cache
 from vreg_shared.oci.digest import Digest
 from vreg_shared.provider import Answer, Verdict
 from vreg_shared.registry_client.results import BlobInterruptedError, BlobStream
@@ -26,6 +26,8 @@ _FORKS.set_forkserver_preload(["tests.support.cache_worker"])
 
 
 HOME = Origin("upstream-1", 0, "team/app")
+UNLIMITED = Limits(keep_free=0)
+USUAL = Rhythm()
 
 
 @dataclass(frozen=True)
@@ -88,9 +90,13 @@ class FolderUpstream:
 class CacheWorker:
     """The test's end of a worker process."""
 
-    def __init__(self, root: Path, upstream: Path, keep_free: int = 0) -> None:
+    def __init__(
+        self, root: Path, upstream: Path, limits: Limits = UNLIMITED, rhythm: Rhythm = USUAL
+    ) -> None:
         self._connection, theirs = _FORKS.Pipe()
-        self.process = _FORKS.Process(target=_main, args=(root, upstream, theirs, keep_free), daemon=True)
+        self.process = _FORKS.Process(
+            target=_main, args=(root, upstream, theirs, limits, rhythm), daemon=True
+        )
         self.process.start()
         theirs.close()
 
@@ -119,14 +125,14 @@ class CacheWorker:
             self.kill()
 
 
-def _main(root: Path, upstream: Path, connection: Connection, keep_free: int) -> None:
-    asyncio.run(_serve(root, upstream, connection, keep_free))
+def _main(root: Path, upstream: Path, connection: Connection, limits: Limits, rhythm: Rhythm) -> None:
+    asyncio.run(_serve(root, upstream, connection, limits, rhythm))
 
 
-async def _serve(root: Path, upstream: Path, connection: Connection, keep_free: int) -> None:
+async def _serve(root: Path, upstream: Path, connection: Connection, limits: Limits, rhythm: Rhythm) -> None:
     patience = Patience(first=0.01, longest=0.05)
     async with (
-        open_cache(root, ManualClock(), patience=patience, keep_free=keep_free) as cache,
+        open_cache(root, ManualClock(), patience=patience, limits=limits, rhythm=rhythm) as cache,
         asyncio.TaskGroup() as tasks,
     ):
         while True:

@@ -1,11 +1,12 @@
 """A bus that keeps what is put on it, and can be down."""
 
 import asyncio
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 
-from vreg_shared.bus import BusRefusedError, BusUnavailableError, NoResponderError
+from vreg_shared.bus import Bookmark, BusRefusedError, BusUnavailableError, NoResponderError, Stored
 from vreg_shared.messages.record import SignedRecord, decode
 from vreg_shared.signing import VerifyingKey
+from vreg_shared.topology import stored
 
 
 class FakeRecordBus:
@@ -20,6 +21,7 @@ class FakeRecordBus:
         self.tellers: dict[str, Callable[[bytes], AsyncGenerator[bytes, None]]] = {}
         """Who holds conversations, by subject."""
         self._up = asyncio.Event()
+        self._published = asyncio.Event()
         self._callbacks: list[Callable[[], Awaitable[None]]] = []
 
     @property
@@ -52,6 +54,31 @@ class FakeRecordBus:
     async def publish(self, subject: str, payload: bytes, *, message_id: str) -> None:
         self._require_up()
         self.events[message_id] = (subject, payload)
+        published, self._published = self._published, asyncio.Event()
+        published.set()
+
+    async def read(
+        self,
+        stream: str,
+        bookmark: Callable[[], Awaitable[Bookmark | None]],
+        on_stored: Callable[[Sequence[Stored]], Awaitable[None]],
+    ) -> None:
+        """Hand over what was published there, and then what is."""
+        prefix = stored(stream).subjects.removesuffix(">")
+        after = await bookmark()
+        told = after.sequence if after is not None else 0
+        while True:
+            await self.wait_connected()
+            published = self._published
+            found = [
+                Stored(number, subject, payload)
+                for number, (subject, payload) in enumerate(self.events.values(), start=1)
+                if number > told and subject.startswith(prefix)
+            ]
+            if found:
+                await on_stored(found)
+                told = found[-1].sequence
+            await published.wait()
 
     async def gather(self, subject: str, payload: bytes, *, deadline: float, quiet: float) -> list[bytes]:  # noqa: ARG002 - nobody dawdles here
         self._require_up()

@@ -10,11 +10,12 @@ from urllib.parse import parse_qs
 
 from tests.support.fake_server import Reply, Seen
 from vreg_shared.oci.digest import Digest
-from vreg_shared.oci.media_types import OCI_MANIFEST
+from vreg_shared.oci.media_types import OCI_INDEX, OCI_MANIFEST
 
 _MANIFEST = re.compile(r"/v2/(?P<name>.+)/manifests/(?P<reference>[^/]+)")
 _BLOB = re.compile(r"/v2/(?P<name>.+)/blobs/(?P<digest>[^/]+)")
 _TAGS = re.compile(r"/v2/(?P<name>.+)/tags/list")
+_REFERRERS = re.compile(r"/v2/(?P<name>.+)/referrers/(?P<digest>[^/]+)")
 _RANGE = re.compile(r"bytes=(\d+)-")
 
 Override = Callable[[Seen], Reply | None]
@@ -42,6 +43,23 @@ def image_manifest(*layers: bytes, config: bytes = b"{}") -> bytes:
             "layers": described,
         }
     ).encode()
+
+
+def artifact(subject: bytes, artifact_type: str, content: bytes = b"signed", **more: object) -> bytes:
+    """Return the bytes of an artifact's manifest that refers to `subject`."""
+    document = json.loads(image_manifest(content))
+    described = {"mediaType": OCI_MANIFEST, "digest": str(Digest.of(subject)), "size": len(subject)}
+    return json.dumps({**document, "artifactType": artifact_type, "subject": described, **more}).encode()
+
+
+def index_of(*described: dict[str, Any]) -> bytes:
+    """Return the bytes of an image index."""
+    return json.dumps({"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": described}).encode()
+
+
+def _subject(body: bytes) -> str | None:
+    document = json.loads(body)
+    return document.get("subject", {}).get("digest") if isinstance(document, dict) else None
 
 
 def error_reply(
@@ -78,16 +96,21 @@ class FakeRegistry:
     revoked: set[str] = field(default_factory=set)
     hides_digest_on_head: bool = False
     ignores_range: bool = False
+    has_referrers: bool = True
+    referrers_per_page: int | None = None
+    filters_referrers: bool = False
 
     signature = "X-Amz-Credential=A%2F20260101%2Fs3&X-Sig=a%2Bb+c%20d//e"
 
-    def add_manifest(self, name: str, tag: str, body: bytes, media_type: str = OCI_MANIFEST) -> Digest:
-        digest = Digest.of(body)
+    def add_manifest(
+        self, name: str, tag: str, body: bytes, media_type: str = OCI_MANIFEST, algorithm: str = "sha256"
+    ) -> Digest:
+        digest = Digest.of(body, algorithm)
         self.manifests[name, tag] = self.manifests[name, str(digest)] = (media_type, body)
         return digest
 
-    def add_blob(self, name: str, body: bytes) -> Digest:
-        digest = Digest.of(body)
+    def add_blob(self, name: str, body: bytes, algorithm: str = "sha256") -> Digest:
+        digest = Digest.of(body, algorithm)
         self.blobs[name, str(digest)] = body
         return digest
 
@@ -142,6 +165,8 @@ class FakeRegistry:
             return self._blob(seen, match["name"], match["digest"])
         if (match := _TAGS.fullmatch(seen.path)) is not None:
             return self._tags(seen, match["name"])
+        if self.has_referrers and (match := _REFERRERS.fullmatch(seen.path)) is not None:
+            return self._referrers(seen, match["name"], match["digest"])
         return error_reply(404, "NAME_UNKNOWN")
 
     def _manifest(self, seen: Seen, name: str, reference: str) -> Reply:
@@ -151,7 +176,8 @@ class FakeRegistry:
         media_type, body = found
         headers = [("Content-Type", media_type)]
         if not (self.hides_digest_on_head and seen.method == "HEAD"):
-            headers.append(("Docker-Content-Digest", str(Digest.of(body))))
+            algorithm = "sha512" if (name, str(Digest.of(body, "sha512"))) in self.manifests else "sha256"
+            headers.append(("Docker-Content-Digest", str(Digest.of(body, algorithm))))
         return Reply(200, tuple(headers), body)
 
     def _blob(self, seen: Seen, name: str, digest: str) -> Reply:
@@ -184,6 +210,26 @@ class FakeRegistry:
         span = f"bytes {offset}-{len(body) - 1}/{len(body)}"
         return Reply(206, (("Content-Range", span),), body[offset:])
 
+    def _referrers(self, seen: Seen, name: str, subject: str) -> Reply:
+        """List all, by digest; a page at a time where `referrers_per_page` says so."""
+        query = parse_qs(seen.query)
+        listed = sorted(
+            (
+                _described(body, media_type)
+                for (known, reference), (media_type, body) in self.manifests.items()
+                if known == name and ":" in reference and _subject(body) == subject
+            ),
+            key=lambda each: str(each["digest"]),
+        )
+        if self.filters_referrers and "artifactType" in query:
+            listed = [each for each in listed if each["artifactType"] == query["artifactType"][0]]
+        start = int(query.get("from", ["0"])[0])
+        stop = start + (self.referrers_per_page or len(listed))
+        headers = [("Content-Type", OCI_INDEX)]
+        if stop < len(listed):
+            headers.append(("Link", f'</v2/{name}/referrers/{subject}?from={stop}>; rel="next"'))
+        return Reply(200, tuple(headers), index_of(*listed[start:stop]))
+
     def _tags(self, seen: Seen, name: str) -> Reply:
         tags = sorted(tag for known, tag in self.manifests if known == name and ":" not in tag)
         if not tags:
@@ -197,8 +243,22 @@ class FakeRegistry:
         return Reply(200, tuple(headers), json.dumps({"name": name, "tags": page}).encode())
 
 
+def _described(body: bytes, media_type: str) -> dict[str, Any]:
+    """Return the descriptor of an artifact, as a list of referrers has it."""
+    document = json.loads(body)
+    described: dict[str, Any] = {
+        "mediaType": media_type,
+        "digest": str(Digest.of(body)),
+        "size": len(body),
+        "artifactType": document.get("artifactType", document["config"]["mediaType"]),
+    }
+    if "annotations" in document:
+        described["annotations"] = document["annotations"]
+    return described
+
+
 def _name(seen: Seen) -> str | None:
-    for pattern in (_MANIFEST, _BLOB, _TAGS):
+    for pattern in (_MANIFEST, _BLOB, _TAGS, _REFERRERS):
         if (match := pattern.fullmatch(seen.path)) is not None:
             return match["name"]
     return None

@@ -31,6 +31,7 @@ class Reply:
     """An answer. `length` overrides Content-Length; None with `is_chunked` False means close-delimited.
 
     `cut` ends the connection after so many bytes of the body; `stall` keeps it open there and goes silent.
+    `drip` is how many seconds each byte of the body takes.
     """
 
     status: int = 200
@@ -40,6 +41,7 @@ class Reply:
     is_chunked: bool = False
     cut: int | None = None
     stall: bool = False
+    drip: float = 0.0
 
 
 DROP = Reply(status=0)
@@ -106,8 +108,10 @@ async def _write(writer: asyncio.StreamWriter, reply: Reply, *, is_head: bool) -
     if reply.is_chunked and not is_head:
         body = b"%x\r\n%s\r\n" % (len(body), body) if body else b""
         body += b"" if reply.cut is not None else b"0\r\n\r\n"
-    writer.write(body)
-    await writer.drain()
+    for piece in [body[at : at + 1] for at in range(len(body))] if reply.drip else [body]:
+        writer.write(piece)
+        await writer.drain()
+        await asyncio.sleep(reply.drip)
     if reply.stall:
         await asyncio.Event().wait()
     is_delimited = reply.is_chunked or length == len(reply.body) or is_head

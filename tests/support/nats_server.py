@@ -54,6 +54,8 @@ class NatsServer:
         self.port = _free_port()
         self.nkeys = {service: UserNkey.generate() for service in Service}
         self.operator = UserNkey.generate()
+        self.consumer = UserNkey.generate()
+        """The outside consumer `siem`."""
         self._extra_arguments = extra_arguments
         self._process: asyncio.subprocess.Process | None = None
 
@@ -72,7 +74,8 @@ class NatsServer:
     def write_configuration(self) -> None:
         self.home.mkdir(parents=True, exist_ok=True)
         public = {service: [nkey.public] for service, nkey in self.nkeys.items()}
-        text = nats_configuration(port=self.port, store=self.store, nkeys=public)
+        consumers = {"siem": self.consumer.public}
+        text = nats_configuration(port=self.port, store=self.store, nkeys=public, consumers=consumers)
         operator = f'  users: [\n    {{ nkey: "{self.operator.public}" }}'
         text = text.replace("  users: [", operator)
         (self.home / "nats.conf").write_text(text)

@@ -14,6 +14,7 @@ from tests.support.fake_server import FakeServer, Handler, serving
 from vreg_shared.egress import EgressPolicy
 from vreg_shared.lease import Generation, Lease, RegistryCredential
 from vreg_shared.oci.reference import RepositoryName
+from vreg_shared.private_ca import fingerprints
 from vreg_shared.provider import Answer, Presentation, RegistryKind, Verdict
 from vreg_shared.providers.basic.registry import OCI
 from vreg_shared.registry_client import (
@@ -54,6 +55,7 @@ def lease_for(  # noqa: PLR0913 - a lease has this many sides
         refresh_at=None,
         not_after=None,
         credential=RegistryCredential(username, Secret(secret), presentation),
+        private_ca_sha256=tuple(fingerprints(CA_PEM)),
     )
 
 

@@ -16,6 +16,7 @@ import uvicorn
 from vreg_api.settings import ApiSettings
 from vreg_api.store.database import Database, DatabaseUnavailableError
 from vreg_api.store.schema import migrate, require_current
+from vreg_api.strict_http import StrictHttp
 from vreg_api.wiring import open_app, open_world
 from vreg_shared.errors import VregError
 from vreg_shared.settings import SettingsError, load
@@ -60,7 +61,7 @@ def serve(settings: ApiSettings) -> None:
     config = uvicorn.Config(
         application,
         loop="uvloop",
-        http="httptools",
+        http=StrictHttp,
         ws="none",
         lifespan="on",
         log_config=None,

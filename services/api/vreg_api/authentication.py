@@ -1,5 +1,7 @@
-"""Who asks: the bearer of an admin's access token, checked before anything else of a request is read."""
+"""Who asks: the bearer of an access token, checked before anything else of a request is read."""
 
+import math
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final, Protocol
 
@@ -8,11 +10,13 @@ from starlette.requests import Request
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from vreg_api import problems
+from vreg_api.permissions import Limits
 from vreg_api.problem_responses import as_problem, problem_response
 from vreg_api.problems import Case, ProblemError
 from vreg_shared.clock import Clock
 from vreg_shared.errors import VregError
-from vreg_shared.messages.access import AccessRecord, InvalidTokenError, access_id_of, hash_token
+from vreg_shared.failure_limit import FailureLimit, source_of
+from vreg_shared.messages.access import AccessRecord, InvalidTokenError, Role, access_id_of, hash_token
 from vreg_shared.secret import Secret
 
 PROTECTED: Final = "/api/"
@@ -22,10 +26,20 @@ _NOBODY: Final = AccessRecord(id="", name="", secret_sha256=hash_token(Secret(""
 
 @dataclass(frozen=True, slots=True)
 class Actor:
-    """Who makes a change, as the audit tells it."""
+    """Who asks, as the audit tells it, and what he may do. `limits` None means every virtual registry."""
 
     access_id: str
     name: str
+    role: Role = "puller"
+    limits: Limits = None
+
+
+class Authenticates(Protocol):
+    """Who knows one kind of bearer; signing in by other means is another of these."""
+
+    async def authenticate(self, bearer: Secret) -> Actor:
+        """Return who holds `bearer`; raise ProblemError (401) or DatabaseUnavailableError."""
+        ...
 
 
 class AccessRecords(Protocol):
@@ -36,48 +50,93 @@ class AccessRecords(Protocol):
         ...
 
 
-class Authenticator:
-    """Reads an Authorization header. In this version only admins have anything to do here."""
+class Uses(Protocol):
+    """Who wants to know which access tokens are used."""
 
-    def __init__(self, access: AccessRecords, clock: Clock) -> None:
+    def used(self, access_id: str) -> None:
+        """Take note."""
+        ...
+
+
+class AccessTokenAuthenticator:
+    """Knows access tokens, whatever their role; what they may do is decided later."""
+
+    def __init__(self, access: AccessRecords, uses: Uses, clock: Clock) -> None:
         self._access = access
+        self._uses = uses
         self._clock = clock
 
-    async def authenticate(self, header: str | None) -> Actor:
-        """Return who sent `header`; raise ProblemError (401, 403) or DatabaseUnavailableError."""
-        token = _bearer(header)
+    async def authenticate(self, bearer: Secret) -> Actor:
+        """Return who holds `bearer`; raise ProblemError (401) or DatabaseUnavailableError."""
         try:
-            record = await self._access.find_record(access_id_of(token))
+            record = await self._access.find_record(access_id_of(bearer))
         except InvalidTokenError as error:
             raise _refused() from error
-        proved = (record or _NOBODY).proves(token)  # as long for an unknown id as for a known one
+        now = self._clock.now()
+        proved = (record or _NOBODY).proves(bearer, now)  # as long for an unknown id as for a known one
         if record is None or not proved:
             raise _refused()
-        if not record.is_live(self._clock.now()):
+        if not record.is_live(now):
             raise _unauthenticated(problems.INVALID_TOKEN, "the access token has expired")
-        if record.role != "admin":
-            raise ProblemError(problems.FORBIDDEN, f"the role {record.role} does not allow this; admin does")
-        return Actor(record.id, record.name)
+        self._uses.used(record.id)
+        limits = None if record.registry_ids is None else frozenset(record.registry_ids)
+        return Actor(record.id, record.name, record.role, limits)
+
+
+class FailedAttempts:
+    """Tells whoever fails too often to wait, by his address and by the id he tries."""
+
+    def __init__(self, limit: FailureLimit, clock: Clock) -> None:
+        self._limit = limit
+        self._clock = clock
+
+    def answer(self, problem: ProblemError, address: str, bearer: Secret) -> ProblemError:
+        """Count a failure, and return what to answer instead of `problem` if there were too many."""
+        keys = [f"address {source_of(address)}"]
+        with suppress(InvalidTokenError):
+            keys.append(f"id {access_id_of(bearer)}")
+        wait = self._limit.failed(keys, self._clock.monotonic())
+        if wait == 0.0:
+            return problem
+        detail = "too many access tokens from here, or for this id, were not valid; a valid one still is"
+        headers = {"Retry-After": str(math.ceil(wait))}
+        return ProblemError(problems.TOO_MANY_FAILURES, detail, headers=headers)
+
+    def forget(self, actor: Actor) -> None:
+        """Let an id that was proved begin anew; its address may be many people's."""
+        self._limit.proved(f"id {actor.access_id}")
 
 
 class Guard:
     """Lets only authenticated requests through to what lies below `/api/`."""
 
-    def __init__(self, app: ASGIApp, authenticator: Authenticator) -> None:
+    def __init__(self, app: ASGIApp, authenticator: Authenticates, failed: FailedAttempts) -> None:
         self._app = app
         self._authenticator = authenticator
+        self._failed = failed
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer 401 or 403, or pass the request on with its actor."""
+        """Answer 401 or 429, or pass the request on with its actor."""
         if scope["type"] == "http" and scope["path"].startswith(PROTECTED):
             try:
-                header = _only(Headers(scope=scope).getlist("authorization"))
-                actor = await self._authenticator.authenticate(header)
+                actor = await self._actor(scope)
             except VregError as error:
                 await problem_response(as_problem(error))(scope, receive, send)
                 return
             scope.setdefault("state", {})["actor"] = actor
         await self._app(scope, receive, send)
+
+    async def _actor(self, scope: Scope) -> Actor:
+        bearer = _bearer(_only(Headers(scope=scope).getlist("authorization")))
+        try:
+            actor = await self._authenticator.authenticate(bearer)
+        except ProblemError as problem:
+            if problem.case is not problems.INVALID_TOKEN:
+                raise
+            address = (scope.get("client") or ("", 0))[0]
+            raise self._failed.answer(problem, address, bearer) from problem
+        self._failed.forget(actor)
+        return actor
 
 
 def actor_of(request: Request) -> Actor:

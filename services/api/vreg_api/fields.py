@@ -1,6 +1,7 @@
 """The kinds of text that several nouns share, checked where they come in."""
 
 import unicodedata
+from datetime import UTC, datetime
 from typing import Annotated, Any, Final
 
 from pydantic import AfterValidator, Field, StringConstraints
@@ -9,6 +10,14 @@ _REFUSED: Final = frozenset({"Cc", "Cs", "Zl", "Zp"})
 _TURNS_TEXT_AROUND: Final = frozenset(
     "\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"
 )
+
+
+def _name(text: str) -> str:
+    """Refuse what cannot be seen: two names that look alike are one to people."""
+    if any(unicodedata.category(each) == "Cf" for each in text):
+        message = "must not contain characters that cannot be seen"
+        raise ValueError(message)
+    return _one_line(text)
 
 
 def _one_line(text: str) -> str:
@@ -26,7 +35,7 @@ def _lines(text: str) -> str:
 Name = Annotated[
     str,
     StringConstraints(strip_whitespace=True, min_length=1, max_length=255),
-    AfterValidator(_one_line),
+    AfterValidator(_name),
     Field(title="Name", description="Unique, whatever the case of its letters.", examples=["production"]),
 ]
 Description = Annotated[
@@ -40,6 +49,15 @@ Identifier = Annotated[
     StringConstraints(pattern=r"^[0-7][0-9A-HJKMNP-TV-Z]{25}$"),
     Field(description="A ULID.", examples=["01KAS1G6V5X4T3NQ7R8M2C9B0Z"]),
 ]
+
+
+def in_utc(time: datetime) -> datetime:
+    """Return a time in UTC, as one without zone is already; raise ValueError."""
+    try:
+        return time.replace(tzinfo=UTC) if time.tzinfo is None else time.astimezone(UTC)
+    except OverflowError as error:
+        message = "is out of range"
+        raise ValueError(message) from error
 
 
 def name_key(name: str) -> str:

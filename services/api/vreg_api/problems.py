@@ -59,6 +59,9 @@ class Case:
 MALFORMED: Final = Case(HTTPStatus.BAD_REQUEST, "malformed_request", "The request cannot be read")
 UNAUTHENTICATED: Final = Case(HTTPStatus.UNAUTHORIZED, "unauthenticated", "An access token is needed")
 INVALID_TOKEN: Final = Case(HTTPStatus.UNAUTHORIZED, "invalid_token", "The access token is not valid")
+TOO_MANY_FAILURES: Final = Case(
+    HTTPStatus.TOO_MANY_REQUESTS, "too_many_failures", "Too many access tokens were not valid"
+)
 FORBIDDEN: Final = Case(HTTPStatus.FORBIDDEN, "forbidden", "The access token does not allow this")
 NOT_FOUND: Final = Case(HTTPStatus.NOT_FOUND, "not_found", "There is no such thing")
 METHOD_NOT_ALLOWED: Final = Case(

@@ -13,7 +13,7 @@ import structlog
 
 from vreg_api.records import UnknownKeyError
 from vreg_api.store.database import ConflictError, DatabaseUnavailableError
-from vreg_api.store.outbox import Waiting
+from vreg_api.store.outbox import NO_RECORD, Waiting
 from vreg_shared.bus import BusError, BusUnavailableError
 from vreg_shared.bus.backoff import delays
 from vreg_shared.messages.audit import AuditEvent
@@ -140,7 +140,8 @@ class Relay:
     async def _is_told(self, change: Waiting) -> bool:
         """Publish a change; one that the bus will not take must not hold up the others."""
         try:
-            await self._publish_current(change.key)
+            if change.key != NO_RECORD:
+                await self._publish_current(change.key)
             event = AuditEvent.model_validate_json(change.event)
             await self._bus.publish(event.bus_subject, change.event.encode(), message_id=event.id)
         except BusUnavailableError:

@@ -1,5 +1,6 @@
 """The api's settings, read once from the environment."""
 
+from datetime import timedelta
 from pathlib import Path
 from typing import Annotated, Final, Self
 
@@ -8,7 +9,7 @@ from pydantic import Field, field_validator, model_validator
 from vreg_api.store.url import InvalidDatabaseUrlError, parse_database_url
 from vreg_shared.issuer_documents import path_of
 from vreg_shared.secret import Secret
-from vreg_shared.settings import GrantSettings, Listen, ServiceSettings
+from vreg_shared.settings import GrantSettings, Listen, ServiceSettings, days
 
 _API: Final = "/api/"
 
@@ -26,6 +27,22 @@ class ApiSettings(GrantSettings, ServiceSettings):
         Path | None, Field(description="PEM file of the listener's certificate chain.")
     ] = None
     api_tls_key: Annotated[Path | None, Field(description="PEM file of the certificate's key.")] = None
+
+    audit_retention: Annotated[
+        timedelta | None,
+        Field(
+            description="How long audit events are kept, as 365d; unset means for ever.",
+            ge=timedelta(days=1),
+        ),
+    ] = None
+    pulls_retention: Annotated[
+        timedelta, Field(description="How long the log of pulls is kept, as 7d.", ge=timedelta(hours=1))
+    ] = timedelta(days=7)
+
+    @field_validator("audit_retention", "pulls_retention", mode="before")
+    @classmethod
+    def _days(cls, value: object) -> object:
+        return days(value)
 
     @field_validator("database_url")
     @classmethod

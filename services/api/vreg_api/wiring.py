@@ -44,6 +44,9 @@ def open_world(settings: ApiSettings) -> tuple[World, Bus]:
         clock=SystemClock(),
         instance=platform.node() or "api",
         grants=OperatorGrants.from_settings(settings),
+        writers={service: public.verifying_key(service) for service in Service},
+        audit_retention=settings.audit_retention,
+        pulls_retention=settings.pulls_retention,
         issuer=Issuer(settings.issuer_url, public.issuer_jwks_path) if settings.issuer_url else None,
     )
     return make_world(means), bus
@@ -78,6 +81,11 @@ async def running(world: World, bus: Bus, broker: VerifyingKey) -> AsyncIterator
                 group.create_task(_or_end_process("bus", bus.run())),
                 group.create_task(_or_end_process("relay", world.relay.run())),
                 group.create_task(_or_end_process("health", _persist(follower))),
+                group.create_task(_or_end_process("archiver", world.archiver.run())),
+                group.create_task(_or_end_process("pull archiver", world.pull_archiver.run())),
+                group.create_task(_or_end_process("refusals", world.refusals.run())),
+                group.create_task(_or_end_process("retention", _let_go(world))),
+                group.create_task(_or_end_process("last_uses", world.last_uses.run())),
             ]
             try:
                 async with world.connection_tests.running():
@@ -97,6 +105,13 @@ async def _persist(follower: RecordFollower) -> None:
         except BusPermissionError as error:
             _log.error("bus_refuses", reason=str(error))
         await asyncio.sleep(_REFUSED_SECONDS)
+
+
+async def _let_go(world: World) -> None:
+    """Keep neither audit events nor pulls for longer than they are to be."""
+    async with asyncio.TaskGroup() as group:
+        group.create_task(world.audit_events.prune_for_ever())
+        group.create_task(world.pull_log.prune_for_ever())
 
 
 async def _or_end_process(what: str, running: Coroutine[None, None, None]) -> None:

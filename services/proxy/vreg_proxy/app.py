@@ -11,6 +11,7 @@ from typing import Final
 import structlog
 
 from vreg_proxy.distribution.replies import (
+    Asgi,
     Problem,
     Receive,
     Scope,
@@ -18,7 +19,7 @@ from vreg_proxy.distribution.replies import (
     new_request_id,
     problem_reply,
 )
-from vreg_proxy.distribution.surface import Surface
+from vreg_proxy.door import STATE_KEY, Door, closing_gently
 from vreg_proxy.readiness import Readiness
 from vreg_shared.oci.errors import OciError
 
@@ -30,15 +31,19 @@ _log = structlog.get_logger(__name__)
 class World:
     """What answers requests while a process runs."""
 
-    surface: Surface
+    surface: Asgi
     readiness: Readiness
 
 
 class App:
     """Plain ASGI: no framework on the hot path. `open_world` assembles everything and takes it down."""
 
-    def __init__(self, open_world: Callable[[], AbstractAsyncContextManager[World]]) -> None:
+    def __init__(
+        self, open_world: Callable[[], AbstractAsyncContextManager[World]], door: Door, grace_seconds: float
+    ) -> None:
         self._open_world = open_world
+        self._door = door
+        self._grace_seconds = grace_seconds
         self._world: World | None = None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -46,7 +51,9 @@ class App:
         if scope["type"] == "http":
             await self._http(scope, receive, send)
         elif scope["type"] == "lifespan":
-            await self._lifespan(receive, send)
+            scope.get("state", {})[STATE_KEY] = self._door
+            with closing_gently(self._door, self._grace_seconds):
+                await self._lifespan(receive, send)
 
     async def _http(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request. In the middle of a body there is no other answer: the server then closes."""
@@ -77,6 +84,7 @@ class App:
         except Exception as error:
             if self._world is None:
                 raise
+            self._world = None
             _log.exception("worker_broke", reason=str(error))
             os.kill(os.getpid(), signal.SIGTERM)
             await asyncio.sleep(0)

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection
 from contextlib import asynccontextmanager
 from typing import Final, TypeVar
 
@@ -17,7 +17,7 @@ from vreg_shared.registry_client import RegistryClient
 
 ABSENCE_SECONDS: Final = 15.0
 COPY_SECONDS: Final = 5.0
-"""How long an upstream may take to answer while we have a copy to fall back on."""
+"""How long an upstream may take to answer while we have a copy to serve instead."""
 _REMEMBERED: Final = 10_000
 Thing = TypeVar("Thing")
 Question = Callable[[RegistryClient], Awaitable[Thing | Verdict]]
@@ -41,15 +41,29 @@ class Asking:
         self._clock = clock
         self._absent: OrderedDict[tuple[Origin, str], tuple[float, Verdict]] = OrderedDict()
 
-    def forget(self) -> None:
-        """Ask everybody anew: configuration or leases changed."""
-        self._absent.clear()
-        self._breaker.clear()
+    def upstream_changed(self, upstream_id: str) -> None:
+        """Ask this upstream anew; what is remembered of others stays."""
+        self._breaker.forget(upstream_id)
+        self._forget_answers({upstream_id})
+
+    def lease_changed(self, key: str) -> None:
+        """Forget what the users of this lease lacked, for a new one may see more.
+
+        Whether they answer at all does not depend on it: the breaker stays as it is.
+        """
+        self._forget_answers(self._upstreams.using_lease(key))
+
+    def _forget_answers(self, upstream_ids: Collection[str]) -> None:
+        for key in [key for key in self._absent if key[0].upstream_id in upstream_ids]:
+            del self._absent[key]
 
     async def ask(
         self, candidate: Candidate, subject: str, question: Question[Thing], *, has_copy: bool = False
     ) -> Thing | Verdict:
-        """Return the thing or a verdict. `subject` names what is asked for within the repository."""
+        """Return the thing or a verdict. `subject` names what is asked for within the repository.
+
+        `has_copy` says that a copy will be served if the upstream is silent: then it gets less time.
+        """
         key = (origin_of(candidate), subject)
         known = self._known_absence(key) or self._breaker.verdict(candidate.upstream.id)
         if known is not None:

@@ -2,10 +2,12 @@
 
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
+from typing import Protocol
 
 from vreg_proxy.asking import Asking, origin_of
 from vreg_proxy.holdings import BlobHoldings, HeldBlob
 from vreg_proxy.resolution import Candidate, Obstacle
+from vreg_proxy.turns import Turns
 from vreg_proxy.upstreams import UpstreamUnusableError
 from vreg_proxy.walk import Found, Given, Nowhere, Refusal, Stopped, walk
 from vreg_shared.oci.digest import Digest
@@ -13,26 +15,46 @@ from vreg_shared.provider import Verdict
 from vreg_shared.registry_client import BlobStream
 
 
+class CountsBlobs(Protocol):
+    """Who counts what arrives."""
+
+    def fetching(self, upstream_id: str) -> None:
+        """Count a blob that begins to arrive."""
+        ...
+
+    def received(self, upstream_id: str, size: int) -> None:
+        """Count bytes of a blob that arrived."""
+        ...
+
+
 class UpstreamBlob:
     """One blob of one upstream. It lends a client for each request, so it may outlive whoever made it."""
 
-    def __init__(self, asking: Asking, candidate: Candidate, digest: Digest) -> None:
+    def __init__(
+        self, asking: Asking, turns: Turns, measures: CountsBlobs, candidate: Candidate, digest: Digest
+    ) -> None:
         self._asking = asking
+        self._turns = turns
+        self._measures = measures
         self._candidate = candidate
         self._digest = digest
 
     @asynccontextmanager
     async def open(self, offset: int) -> AsyncIterator[BlobStream | Verdict]:
-        """Ask for the blob from `offset`."""
-        try:
-            async with (
-                self._asking.client(self._candidate) as client,
-                client.open_blob(self._candidate.repository, self._digest, offset) as stream,
-            ):
-                self._heard(stream)
-                yield stream
-        except UpstreamUnusableError as error:
-            yield error.verdict
+        """Ask for the blob from `offset`, when it is the client's turn."""
+        async with self._turns.turn(self._candidate.upstream.id) as no_turn:
+            if no_turn is not None:
+                yield no_turn
+                return
+            try:
+                async with (
+                    self._asking.client(self._candidate) as client,
+                    client.open_blob(self._candidate.repository, self._digest, offset) as stream,
+                ):
+                    self._heard(stream)
+                    yield stream if isinstance(stream, Verdict) else self._counted(stream)
+            except UpstreamUnusableError as error:
+                yield error.verdict
 
     async def prove(self) -> int | Verdict:
         """Ask by HEAD for the blob's size."""
@@ -44,6 +66,17 @@ class UpstreamBlob:
         self._heard(size)
         return size
 
+    def _counted(self, stream: BlobStream) -> BlobStream:
+        upstream_id = self._candidate.upstream.id
+        self._measures.fetching(upstream_id)
+
+        async def chunks() -> AsyncIterator[bytes]:
+            async for chunk in stream.chunks:
+                self._measures.received(upstream_id, len(chunk))
+                yield chunk
+
+        return BlobStream(stream.size, stream.offset, chunks())
+
     def _heard(self, answer: BlobStream | int | Verdict) -> None:
         verdict = answer if isinstance(answer, Verdict) else None
         self._asking.heard(self._candidate, _subject(self._digest), verdict)
@@ -52,9 +85,11 @@ class UpstreamBlob:
 class Blobs:
     """Finds blobs."""
 
-    def __init__(self, holdings: BlobHoldings, asking: Asking) -> None:
+    def __init__(self, holdings: BlobHoldings, asking: Asking, turns: Turns, measures: CountsBlobs) -> None:
         self._holdings = holdings
         self._asking = asking
+        self._turns = turns
+        self._measures = measures
 
     async def size(
         self, candidates: Sequence[Candidate | Obstacle], digest: Digest
@@ -110,7 +145,7 @@ class Blobs:
         return self._asking.known(candidate, _subject(digest))
 
     def _source(self, candidate: Candidate, digest: Digest) -> UpstreamBlob:
-        return UpstreamBlob(self._asking, candidate, digest)
+        return UpstreamBlob(self._asking, self._turns, self._measures, candidate, digest)
 
 
 def _subject(digest: Digest) -> str:

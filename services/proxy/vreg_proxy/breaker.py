@@ -1,14 +1,19 @@
 """Upstreams that cannot be reached are left in peace for a moment, so that clients fail fast."""
 
+from dataclasses import dataclass, replace
 from typing import Final
 
 from vreg_shared.clock import Clock
 from vreg_shared.provider import Answer, Verdict
 
-PEACE_SECONDS: Final = 2.0
+PEACE_SECONDS: Final = 5.0
+"""Between two probes. An upstream that is back is heard of within that and the time of one answer."""
 FAILURES: Final = 3
 """In a row: one reset is no outage."""
-LONGEST_PEACE_SECONDS: Final = 60.0
+THROTTLED_SECONDS: Final = 5.0
+"""For an upstream that throttles and does not say for how long."""
+SHORTEST_THROTTLE_SECONDS: Final = 1.0
+LONGEST_THROTTLE_SECONDS: Final = 60.0
 _SILENT: Final = frozenset(
     {
         "timeout",
@@ -21,46 +26,68 @@ _SILENT: Final = frozenset(
 )
 
 
+@dataclass(frozen=True, slots=True)
+class _Open:
+    until: float
+    verdict: Verdict
+
+
 class Breaker:
-    """Remembers by upstream that it did not answer. After the pause one request goes ahead as a probe."""
+    """Remembers by upstream that it did not answer. After a pause one request goes ahead as a probe.
+
+    A probe that never returns holds up nobody: the next goes ahead one pause later. What fails meanwhile,
+    begun before, does not put it off.
+    """
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
-        self._open: dict[str, tuple[float, Verdict]] = {}
+        self._open: dict[str, _Open] = {}
         self._failures: dict[str, int] = {}
 
     def verdict(self, upstream_id: str) -> Verdict | None:
         """Return what to answer without asking; None when the caller may ask."""
-        until, verdict = self._open.get(upstream_id, (0.0, None))
-        if verdict is None:
+        found = self._open.get(upstream_id)
+        if found is None:
             return None
-        now = self._clock.monotonic()
-        if now < until:
-            return verdict
-        self._open[upstream_id] = (now + PEACE_SECONDS, verdict)
+        left = found.until - self._clock.monotonic()
+        if left > 0:
+            return replace(found.verdict, retry_after=left)
+        self._hold(upstream_id, PEACE_SECONDS, found.verdict)
         return None
 
     def heard(self, upstream_id: str, verdict: Verdict | None) -> None:
         """Take in an answer; None stands for the thing asked for."""
-        pause = _pause(verdict) if verdict is not None else 0.0
-        if verdict is None or not pause:
-            self._open.pop(upstream_id, None)
-            self._failures.pop(upstream_id, None)
-            return
-        self._failures[upstream_id] = failures = self._failures.get(upstream_id, 0) + 1
-        if failures >= FAILURES or verdict.reason == "throttled":
-            self._open[upstream_id] = (self._clock.monotonic() + pause, verdict)
+        if verdict is not None and _is_throttled(verdict):
+            self._hold(upstream_id, _throttle(verdict), verdict)
+        elif verdict is not None and _is_silence(verdict):
+            self._failures[upstream_id] = failures = self._failures.get(upstream_id, 0) + 1
+            if failures >= FAILURES and upstream_id not in self._open:
+                self._hold(upstream_id, PEACE_SECONDS, verdict)
+        else:
+            self.forget(upstream_id)
 
-    def clear(self) -> None:
-        """Forget everything: the configuration changed."""
-        self._open.clear()
-        self._failures.clear()
+    def forget(self, upstream_id: str) -> None:
+        """Ask anew: it answered, or its record changed."""
+        self._open.pop(upstream_id, None)
+        self._failures.pop(upstream_id, None)
+
+    def _hold(self, upstream_id: str, seconds: float, verdict: Verdict) -> None:
+        """Keep everybody off for a while; a longer pause that the upstream asked for stays."""
+        until = self._clock.monotonic() + seconds
+        known = self._open.get(upstream_id)
+        if known is None or known.until < until:
+            self._open[upstream_id] = _Open(until, verdict)
 
 
-def _pause(verdict: Verdict) -> float:
-    """Return for how many seconds not to ask again; an upstream that throttles says so itself."""
-    if verdict.answer is not Answer.UNAVAILABLE:
-        return 0.0
-    if verdict.reason == "throttled" and verdict.retry_after is not None:
-        return min(verdict.retry_after, LONGEST_PEACE_SECONDS)
-    return PEACE_SECONDS if verdict.reason in _SILENT else 0.0
+def _is_throttled(verdict: Verdict) -> bool:
+    return verdict.answer is Answer.UNAVAILABLE and verdict.reason == "throttled"
+
+
+def _is_silence(verdict: Verdict) -> bool:
+    return verdict.answer is Answer.UNAVAILABLE and verdict.reason in _SILENT
+
+
+def _throttle(verdict: Verdict) -> float:
+    """Return for how many seconds not to ask again; an upstream that throttles may say so itself."""
+    asked = verdict.retry_after if verdict.retry_after is not None else THROTTLED_SECONDS
+    return min(max(asked, SHORTEST_THROTTLE_SECONDS), LONGEST_THROTTLE_SECONDS)

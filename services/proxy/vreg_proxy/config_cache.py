@@ -25,6 +25,8 @@ class Snapshot:
     routing: int = 0
     registries: Mapping[str, RegistryRecord] = field(default_factory=dict)
     """By slug."""
+    mirrors: Mapping[str, RegistryRecord] = field(default_factory=dict)
+    """By namespace: the registry that stands in for another."""
     upstreams: Mapping[str, UpstreamRecord] = field(default_factory=dict)
     access: Mapping[str, AccessRecord] = field(default_factory=dict)
 
@@ -64,6 +66,7 @@ class ConfigCache:
             self._snapshot = Snapshot(
                 routing=self._routing,
                 registries=MappingProxyType(_by_slug(self._registries)),
+                mirrors=MappingProxyType(_by_namespace(self._registries)),
                 upstreams=MappingProxyType(dict(self._upstreams)),
                 access=MappingProxyType(dict(self._access)),
             )
@@ -88,4 +91,13 @@ def _by_slug(registries: Mapping[str, RegistryRecord]) -> dict[str, RegistryReco
     found: dict[str, RegistryRecord] = {}
     for identifier in sorted(registries):
         found.setdefault(registries[identifier].slug, registries[identifier])
+    return found
+
+
+def _by_namespace(registries: Mapping[str, RegistryRecord]) -> dict[str, RegistryRecord]:
+    """Of two registries with one namespace, which only a change in flight makes, the older one keeps it."""
+    found: dict[str, RegistryRecord] = {}
+    for identifier in sorted(registries):
+        for namespace in registries[identifier].mirror_namespaces:
+            found.setdefault(namespace, registries[identifier])
     return found

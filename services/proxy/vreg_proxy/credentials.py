@@ -112,7 +112,7 @@ class LeaseDesk:
     def _ended(self, scope: str) -> Generation | None:
         """Return the generation of a lease that ended by its own account, for only that needs an exchange."""
         lease = self._leases.get(scope)
-        return None if lease is None or lease.is_usable(self._clock.now()) else lease.generation
+        return None if lease is None or self._leases.is_usable(lease) else lease.generation
 
     def _failed(self, scope: str, verdict: Verdict) -> CredentialUnavailableError:
         self._failures[scope] = (self._clock.monotonic(), verdict)

@@ -43,8 +43,14 @@ class Following:
         self._files = files
         self._on_change = on_change
         self._restoring = False
+        self._was_whole = False
         self._follower = RecordFollower(
-            bus, bucket, ALL_KEYS, verify=signed_by(writer, bucket), on_record=self._take
+            bus,
+            bucket,
+            ALL_KEYS,
+            verify=signed_by(writer, bucket),
+            on_record=self._take,
+            on_synced=self._keep_whole,
         )
 
     @property
@@ -52,10 +58,16 @@ class Following:
         """Whether a whole snapshot of the bus has been handed on since the start."""
         return self._follower.is_synced
 
+    @property
+    def is_whole(self) -> bool:
+        """Whether everything is here as it was at some time, from the disk or from the bus, be it nothing."""
+        return self._was_whole or self.is_synced
+
     async def restore(self) -> int:
         """Take what lies on disk, with the bus's own suspicion; return how many records were accepted."""
         self._restoring = True
         try:
+            self._was_whole = self._files.is_whole
             kept = await asyncio.to_thread(lambda: list(self._files.all()))
             return sum([await self._follower.restore(key, raw) for key, raw in kept])
         finally:
@@ -79,3 +91,9 @@ class Following:
             await asyncio.to_thread(self._files.keep, record.key, record.version, raw)
         except OSError as error:
             _log.warning("record_not_kept", key=record.key, reason=error.strerror)
+
+    async def _keep_whole(self) -> None:
+        try:
+            await asyncio.to_thread(self._files.mark_whole)
+        except OSError as error:
+            _log.warning("records_not_kept", bucket=self._bucket, reason=error.strerror)

@@ -9,7 +9,7 @@ from datetime import datetime
 from types import TracebackType
 from typing import Protocol, Self
 
-from vreg_proxy.cache import BlobSource, Origin, Right, TagEntry
+from vreg_proxy.cache import BlobSource, Hit, Origin, Right, TagEntry
 from vreg_shared.oci.digest import Digest
 from vreg_shared.provider import Verdict
 from vreg_shared.registry_client import Manifest
@@ -39,6 +39,11 @@ class HeldBlob(Protocol):
     """A blob being read, whether it is all here or still on its way."""
 
     size: int
+
+    @property
+    def hit(self) -> Hit:
+        """Return where the bytes come from."""
+        ...
 
     def chunks(self, start: int = 0, stop: int | None = None) -> AsyncIterator[bytes | bytearray]:
         """Yield the bytes from `start` up to `stop`; raise BlobInterruptedError when they cannot be had."""

@@ -20,7 +20,12 @@ class BusState(Protocol):
 
 
 class FollowsState(Protocol):
-    """Whether the configuration has come over the bus."""
+    """Whether signed records of one kind are here."""
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether everything is here as it was at some time, from the disk or from the bus."""
+        ...
 
     @property
     def is_synced(self) -> bool:
@@ -34,6 +39,23 @@ class CacheState(Protocol):
     @property
     def problem(self) -> str | None:
         """Why nothing is kept at the moment; pulls go on."""
+        ...
+
+
+class DoorState(Protocol):
+    """Whether this process is about to end."""
+
+    @property
+    def is_closing(self) -> bool:
+        """Whether it was told to."""
+        ...
+
+
+class WorkersState(Protocol):
+    """What the other worker processes of this host say of themselves."""
+
+    def obstacle(self) -> str | None:
+        """Return what one of them still waits for; None when all are ready."""
         ...
 
 
@@ -59,6 +81,11 @@ class Freshness:
         """Return the configuration as it is now."""
         return self._config.snapshot()
 
+    @property
+    def is_known(self) -> bool:
+        """Whether there is a whole configuration to serve by, be it an old or an empty one."""
+        return self._follower.is_whole
+
     def is_too_old(self) -> bool:
         """Whether nobody confirmed it for longer than the operator allows."""
         return self._max_stale_seconds is not None and self.age_seconds() > self._max_stale_seconds
@@ -78,12 +105,36 @@ class Freshness:
 
 
 class Readiness:
-    """`/livez` and `/readyz`. A proxy that serves is ready, with or without a bus."""
+    """`/livez` and `/readyz`. A proxy that knows its configuration is ready, with or without a bus.
 
-    def __init__(self, freshness: Freshness, bus: BusState, cache: CacheState) -> None:
+    `/readyz` speaks for all worker processes of this host, which share the listener.
+    """
+
+    def __init__(  # noqa: PLR0913 - readiness is a view of everything
+        self,
+        freshness: Freshness,
+        leases: FollowsState,
+        bus: BusState,
+        cache: CacheState,
+        *,
+        door: DoorState,
+        workers: WorkersState,
+    ) -> None:
         self._freshness = freshness
+        self._leases = leases
         self._bus = bus
         self._cache = cache
+        self._door = door
+        self._workers = workers
+
+    @property
+    def obstacle(self) -> str | None:
+        """What this process still waits for, or that it is about to end; None when it is ready."""
+        if self._door.is_closing:
+            return "draining"
+        if not self._freshness.is_known:
+            return "waiting_for_configuration"
+        return None if self._leases.is_whole else "waiting_for_leases"
 
     def answer(self, path: str) -> Reply | None:
         """Answer a health path; None for any other path."""
@@ -91,13 +142,16 @@ class Readiness:
             return json_reply(200, {"status": "alive"})
         if path != "/readyz":
             return None
+        obstacle = self.obstacle or self._workers.obstacle()
         snapshot = self._freshness.snapshot()
         state = {
-            "status": "ready",
+            "status": obstacle or "ready",
             "bus": "up" if self._bus.connected else "down",
             "cache": self._cache.problem or "ok",
             "configuration_age_seconds": round(self._freshness.age_seconds(), 1),
             "registries": len(snapshot.registries),
             "upstreams": len(snapshot.upstreams),
         }
-        return json_reply(200, state)
+        if obstacle is None:
+            return json_reply(200, state)
+        return json_reply(503, state, [(b"retry-after", b"1")])

@@ -15,6 +15,7 @@ from typing import Final
 
 _KEY: Final = re.compile(r"[a-z]+\.[A-Za-z0-9_-]{1,64}", re.ASCII)
 _SUFFIX: Final = ".json"
+_WHOLE: Final = ".whole"
 
 
 class RecordFiles:
@@ -40,6 +41,17 @@ class RecordFiles:
         for path in sorted(self._folder.glob(f"*{_SUFFIX}")):
             with suppress(OSError):
                 yield path.name.removesuffix(_SUFFIX), path.read_bytes()
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether all that the bus held at some time lies here, be it nothing, and not only a part."""
+        return (self._folder / _WHOLE).exists()
+
+    def mark_whole(self) -> None:
+        """Remember that a whole snapshot of the bus has been kept."""
+        if not self.is_whole:
+            self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            (self._folder / _WHOLE).touch(mode=0o600)
 
     @contextmanager
     def _locked(self) -> Iterator[None]:

@@ -6,12 +6,12 @@ Falling through on anything but a definite *absent* would serve somebody else's 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
-from fnmatch import fnmatchcase
 
-from vreg_shared.catalogue import Catalogue, UnknownKindError
+from vreg_shared.catalogue import Catalogue
+from vreg_shared.membership import Match, Standing, matches
 from vreg_shared.messages.registry import MembershipRecord, RegistryRecord
-from vreg_shared.messages.upstream import StalePolicy, UpstreamRecord
-from vreg_shared.oci.reference import InvalidNameError, RepositoryName
+from vreg_shared.messages.upstream import UpstreamRecord
+from vreg_shared.oci.reference import RepositoryName
 from vreg_shared.provider import Answer, RegistryKind, Verdict
 
 
@@ -44,19 +44,14 @@ class Step(StrEnum):
     """Tell the client honestly; nobody else is asked."""
 
 
-def step_after(answer: Answer, *, on_hidden: str, stale_policy: StalePolicy, has_copy: bool) -> Step:
-    """Decide. `has_copy` says that this upstream itself gave us the thing before."""
-    match answer:
-        case Answer.FOUND:
-            return Step.SERVE
-        case Answer.ABSENT:
-            return Step.NEXT
-        case Answer.HIDDEN:
-            return Step.NEXT if on_hidden == "continue" else Step.STOP
-        case Answer.UNAVAILABLE:
-            return Step.SERVE_STALE if has_copy and stale_policy != "never" else Step.STOP
-        case Answer.REFUSED:
-            return Step.SERVE_STALE if has_copy and stale_policy == "always" else Step.STOP
+def step_after(answer: Answer, *, on_hidden: str, has_stale: bool) -> Step:
+    """Decide. `has_stale` says that the upstream's own earlier copy may be served in this case."""
+    if answer is Answer.FOUND:
+        return Step.SERVE
+    if has_stale:
+        return Step.SERVE_STALE
+    leads_on = answer is Answer.ABSENT or (answer is Answer.HIDDEN and on_hidden == "continue")
+    return Step.NEXT if leads_on else Step.STOP
 
 
 def candidates(
@@ -65,45 +60,18 @@ def candidates(
     kinds: Catalogue,
     repository: RepositoryName,
 ) -> tuple[Candidate | Obstacle, ...]:
-    """Return whom to ask, in order. Patterns are tested first, so nobody hears a name not meant for him.
+    """Return whom to ask, in order.
 
     A disabled upstream is left out, and so is one that could have no repository of this name. One that is
     not known here yet is an obstacle: we cannot tell whether it has what the next one would serve.
     """
-    found: list[Candidate | Obstacle] = []
-    for membership in registry.memberships:
-        if not is_allowed(membership, repository):
-            continue
-        upstream = upstreams.get(membership.upstream_id)
-        if upstream is None:
-            found.append(_obstacle(membership, "upstream_not_known_yet"))
-        elif upstream.enabled:
-            found.extend(_candidate(upstream, membership, kinds, repository))
-    return tuple(found)
+    found = matches(registry, upstreams, kinds, repository)
+    return tuple(asked for match in found for asked in _asked(match))
 
 
-def is_allowed(membership: MembershipRecord, repository: RepositoryName) -> bool:
-    """Whether a membership's patterns let a repository's name through; `*` also spans `/`, and deny wins."""
-    name = repository.value
-    if any(fnmatchcase(name, pattern) for pattern in membership.deny):
-        return False
-    return not membership.allow or any(fnmatchcase(name, pattern) for pattern in membership.allow)
-
-
-def _candidate(
-    upstream: UpstreamRecord, membership: MembershipRecord, kinds: Catalogue, repository: RepositoryName
-) -> Iterator[Candidate | Obstacle]:
-    try:
-        kind = kinds.kind(upstream.kind)
-        prefixed = repository.with_prefix(upstream.repository_prefix)
-        name = RepositoryName.parse(kind.upstream_repository(prefixed.value, upstream.host))
-    except UnknownKindError:
-        yield _obstacle(membership, "kind_not_known")
-    except InvalidNameError:
-        return  # too long for any registry
-    else:
-        yield Candidate(upstream, kind, membership, name)
-
-
-def _obstacle(membership: MembershipRecord, reason: str) -> Obstacle:
-    return Obstacle(membership.upstream_id, Verdict(Answer.UNAVAILABLE, reason))
+def _asked(match: Match) -> Iterator[Candidate | Obstacle]:
+    if match.standing in {Standing.UPSTREAM_NOT_KNOWN, Standing.KIND_NOT_KNOWN}:
+        verdict = Verdict(Answer.UNAVAILABLE, match.standing.value)
+        yield Obstacle(match.membership.upstream_id, verdict)
+    elif match.upstream is not None and match.kind is not None and match.repository is not None:
+        yield Candidate(match.upstream, match.kind, match.membership, match.repository)

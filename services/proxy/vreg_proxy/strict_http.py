@@ -1,7 +1,7 @@
 """HTTP/1.1 as the proxy accepts it: httptools, and refusals for what it lets through.
 
-h11 accepts request smuggling. httptools still takes two Host headers, headers of any size and absolute-form
-targets, and uvicorn waits for a request's header for ever.
+h11 accepts request smuggling. httptools still takes two Host headers, headers of any size, absolute-form
+targets and HTTP/2.0 in a first line, and uvicorn waits for a request's header for ever. We read no bodies.
 """
 
 import asyncio
@@ -9,11 +9,20 @@ from typing import Any, Final
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
+from vreg_proxy.door import STATE_KEY, Door
+
 MAX_HEADER_BYTES: Final = 32 * 1024
 MAX_HEADERS: Final = 100
 MAX_TARGET_BYTES: Final = 16 * 1024
 HEADER_SECONDS: Final = 20.0
 """From the connection, or the end of the last answer, to the end of a request's header."""
+
+
+_VERSIONS: Final = frozenset({"1.0", "1.1"})
+_READING: Final = frozenset({b"GET", b"HEAD"})
+_FULL: Final = (
+    b"HTTP/1.1 503 Service Unavailable\r\nretry-after: 5\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
+)
 
 
 class RefusedRequestError(Exception):
@@ -27,15 +36,27 @@ class StrictHttp(HttpToolsProtocol):
         super().__init__(*arguments, **named)
         self._header_bytes = 0
         self._deadline: asyncio.TimerHandle | None = None
+        self._door: Door | None = self.app_state.get(STATE_KEY)
+        self.is_last = False
+        """Whether the connection ends with the answer to the request that has just come."""
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """Begin a connection."""
+        """Begin a connection, or send it away when there are too many."""
         super().connection_made(transport)
         self._arm()
+        if self._door is None:
+            return
+        self._door.connections += 1
+        if self._door.is_full:
+            self._door.turned_away += 1
+            transport.write(_FULL)
+            transport.close()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """End a connection."""
         self._disarm()
+        if self._door is not None:
+            self._door.connections -= 1
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
@@ -52,17 +73,30 @@ class StrictHttp(HttpToolsProtocol):
         """Begin the answer, if the request is one."""
         self._disarm()
         size = hosts = 0
+        has_body = False
         for name, value in self.headers:
             size += len(name) + len(value)
             hosts += name == b"host"
+            has_body |= name == b"transfer-encoding" or (
+                name == b"content-length" and value.strip(b"0") != b""
+            )
         if size > MAX_HEADER_BYTES or len(self.headers) > MAX_HEADERS:
             raise RefusedRequestError("the header is too large")
-        if hosts != 1 and (hosts or self.parser.get_http_version() != "1.0"):
+        version = self.parser.get_http_version()
+        if version not in _VERSIONS:
+            raise RefusedRequestError("another protocol")
+        if hosts != 1 and (hosts or version != "1.0"):
             raise RefusedRequestError("a request has one Host header")
-        if len(self.url) > MAX_TARGET_BYTES or not self.url.startswith(b"/"):
+        if len(self.url) > MAX_TARGET_BYTES or not self.url.startswith(b"/") or b"#" in self.url:
             raise RefusedRequestError("the target is not a path of modest length")
+        if has_body and self.parser.get_method() in _READING:
+            raise RefusedRequestError("a request that reads has no body")
         self._header_bytes = 0
+        self.expect_100_continue = False
+        self.is_last = has_body or (self._door is not None and self._door.is_closing)
         super().on_headers_complete()
+        if self.is_last:
+            self.cycle.keep_alive = False
 
     def _is_waiting(self) -> bool:
         """Whether no answer is under way, so that the client is the one to act."""

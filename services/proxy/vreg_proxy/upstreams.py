@@ -1,6 +1,6 @@
 """One registry client and one session for each upstream, made anew when its record changes."""
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Collection
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
@@ -13,7 +13,9 @@ from vreg_shared.clock import Clock
 from vreg_shared.egress import EgressRefusedError, InvalidAuthorityError
 from vreg_shared.errors import VregError
 from vreg_shared.lease import LeaseNeed
+from vreg_shared.messages.lease import key_of
 from vreg_shared.messages.upstream import UpstreamRecord
+from vreg_shared.private_ca import InvalidPrivateCaError, fingerprints
 from vreg_shared.provider import Answer, RegistryKind, Verdict
 from vreg_shared.registry_client import Credentials, FixedCredentials, RegistryClient, Target
 
@@ -52,6 +54,11 @@ class Upstreams:
         self._clock = clock
         self._open: dict[str, _Open] = {}
         self._all: set[aiohttp.ClientSession] = set()
+        self._by_lease: dict[str, set[str]] = {}
+
+    def using_lease(self, key: str) -> Collection[str]:
+        """Return the upstreams that were spoken to with a lease of this key, by any of their records."""
+        return self._by_lease.get(key, frozenset())
 
     @asynccontextmanager
     async def client(self, candidate: Candidate) -> AsyncIterator[RegistryClient]:
@@ -93,8 +100,9 @@ class Upstreams:
     def _make(self, upstream: UpstreamRecord, kind: RegistryKind, connection: tuple[object, ...]) -> _Open:
         target = Target(upstream.id, kind, upstream.host, upstream.token_realm)
         try:
+            credentials = self._credentials(upstream, kind)
             session = self._open_session(target, upstream.private_ca)
-        except InvalidAuthorityError as error:
+        except (InvalidPrivateCaError, InvalidAuthorityError) as error:
             raise UpstreamUnusableError(
                 Verdict(Answer.UNAVAILABLE, "private_ca_unreadable", detail=str(error))
             ) from error
@@ -104,14 +112,16 @@ class Upstreams:
             ) from error
         self._all.add(session)
         listener = self._rate_limits.listener(upstream.id)
-        client = RegistryClient(target, session, self._credentials(upstream, kind), self._clock, listener)
+        client = RegistryClient(target, session, credentials, self._clock, listener)
         return _Open(connection, client, session)
 
     def _credentials(self, upstream: UpstreamRecord, kind: RegistryKind) -> Credentials:
         if upstream.identity_id is None:
             return FixedCredentials()
         scope = kind.lease_scope(upstream.identity_id, upstream.host)
-        need = LeaseNeed(upstream.host, kind.lease_repositories(upstream.repository_prefix))
+        self._by_lease.setdefault(key_of(scope), set()).add(upstream.id)
+        prefix = kind.lease_repositories(upstream.repository_prefix)
+        need = LeaseNeed(upstream.host, prefix, fingerprints(upstream.private_ca))
         return LeasedCredentials(self._desk, upstream.id, scope, need)
 
     async def _close_if_done(self, lent: _Open) -> None:
@@ -126,6 +136,7 @@ def _connection(upstream: UpstreamRecord) -> tuple[object, ...]:
         upstream.kind,
         upstream.host,
         upstream.identity_id,
+        upstream.repository_prefix,
         upstream.token_realm,
         upstream.private_ca,
     )

@@ -1,4 +1,8 @@
-"""Carries the journal to the bus in the background, in order, and goes on where it was after any outage."""
+"""Carries the journal to the bus in the background, in order, and goes on where it was after any outage.
+
+A stream that was made anew has lost what it held: everything the journal still has is published again, and
+whoever has it already knows it by its id.
+"""
 
 import asyncio
 import json
@@ -9,7 +13,7 @@ import structlog
 from pydantic import ValidationError
 
 from vreg_shared.bus import BusError, BusUnavailableError
-from vreg_shared.messages.audit import AuditEvent
+from vreg_shared.messages.audit import STREAM, AuditEvent
 from vreg_token_broker.journal import Position
 
 BATCH: Final = 100
@@ -22,6 +26,10 @@ class Publishes(Protocol):
 
     async def publish(self, subject: str, payload: bytes, *, message_id: str) -> None:
         """Store a message once for each id; raise a BusError."""
+        ...
+
+    async def stream_birth(self, stream: str) -> str:
+        """Return when a stream was made; raise a BusError."""
         ...
 
 
@@ -55,10 +63,17 @@ class Cursor:
         except (OSError, ValueError, KeyError, TypeError):
             return Position(0, 0)
 
-    def store(self, position: Position) -> None:
-        """Keep a position; raise OSError."""
+    def load_stream(self) -> str:
+        """Return which stream it was published to, by its birth; nothing when that is not known."""
+        try:
+            return str(json.loads(self._path.read_text())["stream"])
+        except (OSError, ValueError, KeyError, TypeError):
+            return ""
+
+    def store(self, position: Position, stream: str = "") -> None:
+        """Keep a position in a stream; raise OSError."""
         fresh = self._path.with_suffix(".new")
-        fresh.write_text(json.dumps({"file": position.file, "offset": position.offset}))
+        fresh.write_text(json.dumps({"file": position.file, "offset": position.offset, "stream": stream}))
         fresh.replace(self._path)
 
 
@@ -70,18 +85,41 @@ class AuditPublisher:
         self._bus = bus
         self._cursor = cursor
         self._position = cursor.load()
+        self._stream = self._birth = cursor.load_stream()
+        self._is_new = asyncio.Event()
 
     async def run(self) -> None:
         """Publish for ever."""
         while True:
             if not await self.publish_some():
-                await self._ledger.wait_written()
+                await self._wait_news()
+
+    async def reconnected(self) -> None:
+        """See whether the stream is the one we published to, and begin again if it is not."""
+        self._birth = await self._bus.stream_birth(STREAM)
+        if self._birth != self._stream:
+            _log.info("audit_published_again", stream_made=self._birth)
+            self._is_new.set()
+
+    async def _wait_news(self) -> None:
+        """Return once something was written, or the stream is a new one."""
+        waits = [asyncio.create_task(each) for each in (self._ledger.wait_written(), self._is_new.wait())]
+        try:
+            await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for wait in waits:
+                wait.cancel()
 
     async def publish_some(self) -> int:
         """Publish what is there, a batch at most; return how much that was. Waits while the bus is down."""
+        if self._is_new.is_set():
+            self._is_new.clear()
+            self._position, self._stream = Position(0, 0), self._birth
         lines = await self._ledger.read(self._position, BATCH)
         for position, line in lines:
             await self._publish(line)
+            if self._is_new.is_set():
+                return len(lines)
             self._position = position
         if lines:
             await self._keep_cursor()
@@ -108,7 +146,7 @@ class AuditPublisher:
 
     async def _keep_cursor(self) -> None:
         try:
-            await asyncio.to_thread(self._cursor.store, self._position)
+            await asyncio.to_thread(self._cursor.store, self._position, self._stream)
             await self._ledger.forget(self._position)
         except OSError as error:
             _log.warning("audit_cursor_not_kept", reason=error.strerror)

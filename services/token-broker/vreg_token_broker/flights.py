@@ -10,6 +10,7 @@ import structlog
 from ulid import ULID
 
 from vreg_shared.clock import Clock
+from vreg_shared.messages.audit_facts import ExchangeIntent, ExchangeOutcome, ExchangeRefused
 from vreg_shared.pace import Pace
 from vreg_shared.secret import Secret
 from vreg_token_broker.exchange import Exchange, ExchangeOrder, Issued, Outcome, Refused, Unavailable
@@ -114,7 +115,7 @@ class Flights:
             "remedy": refused.remedy,
         }
         with suppress(AuditUnavailableError):  # logged; nothing was asked of anybody
-            await self._ledger.record(REFUSED, plan.identity.id, facts)
+            await self._ledger.record(REFUSED, plan.identity.id, ExchangeRefused(**facts).told())
         return refused
 
     async def _cleared(self, flight: Flight) -> None:
@@ -127,10 +128,8 @@ class Flights:
     async def _fly(self, flight: Flight) -> Outcome:
         await self._cleared(flight)
         began = self._clock.monotonic()
-        facts = _facts(flight.plan, flight.trigger) | {
-            "provider": flight.provider,
-            "exchange_id": str(ULID()),
-        }
+        known = _facts(flight.plan, flight.trigger)
+        facts = ExchangeIntent(**known, provider=flight.provider, exchange_id=str(ULID())).told()
         try:
             await self._ledger.record(INTENT, flight.plan.identity.id, facts)
         except AuditUnavailableError as error:
@@ -158,11 +157,12 @@ class Flights:
     ) -> None:
         """Write down what came of it, however long the disk is full: nothing follows from it before."""
         told = self._told(outcome) | {"latency_ms": round((self._clock.monotonic() - began) * 1000)}
+        facts = ExchangeOutcome(**facts, **told).told()
         log = _log.info if isinstance(outcome, Issued) else _log.warning
         log("exchanged", kind=kind, scope=flight.plan.scope, identity=flight.plan.identity.name, **told)
         while True:
             try:
-                await self._ledger.record(kind, flight.plan.identity.id, facts | told)
+                await self._ledger.record(kind, flight.plan.identity.id, facts)
             except AuditUnavailableError:
                 await asyncio.sleep(RECORD_RETRY_SECONDS)
             else:

@@ -173,7 +173,12 @@ class Keeper:
         """Return the lease bound to where the plan wants it: no further than its identity's proof permits."""
         plan = self.plan
         if self._proved_by == plan.proof:
-            return replace(lease, hosts=plan.hosts, repositories=plan.repositories)
+            private_cas = plan.private_ca_sha256
+            return replace(
+                lease, hosts=plan.hosts, repositories=plan.repositories, private_ca_sha256=private_cas
+            )
+        kept = tuple(each for each in lease.private_ca_sha256 if each in plan.private_ca_sha256)
+        lease = replace(lease, private_ca_sha256=kept)
         hosts = tuple(host for host in lease.hosts if host in plan.hosts)
         if not plan.repositories:
             return replace(lease, hosts=hosts)
@@ -265,6 +270,7 @@ class Keeper:
                 hosts=self.plan.hosts,
                 repositories=self.plan.repositories,
                 proof=plan.proof_digest,
+                private_ca_sha256=self.plan.private_ca_sha256,
                 generation=generation,
                 issued_at=issued.issued_at,
                 refresh_at=None if wait is None else issued.issued_at + wait,

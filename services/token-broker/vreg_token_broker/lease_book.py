@@ -14,6 +14,7 @@ from vreg_shared.catalogue import Catalogue, UnknownKindError, UnknownMethodErro
 from vreg_shared.lease import LeaseNeed
 from vreg_shared.messages.identity import IdentityRecord
 from vreg_shared.messages.upstream import UpstreamRecord
+from vreg_shared.private_ca import InvalidPrivateCaError, fingerprints
 from vreg_shared.provider import InvalidHostError, RegistryKind
 from vreg_shared.realm_trust import may_be_shown_to
 from vreg_token_broker.exchange import Refused
@@ -23,6 +24,9 @@ _REMEDY_WIDEN = (
 )
 _REMEDY_REALM = (
     "Correct the upstream's token realm, or let the identity be usable for its host (that needs its secret)."
+)
+_REMEDY_PRIVATE_CA = (
+    "Correct the upstream's private CA, or let the identity's usable_for name it (that needs its secret)."
 )
 
 
@@ -38,6 +42,11 @@ class Plan:
     kind: RegistryKind
     hosts: tuple[str, ...]
     repositories: tuple[str, ...] = ()
+
+    @property
+    def private_ca_sha256(self) -> tuple[str, ...]:
+        """The private CAs' certificates that the identity lets hosts be known by."""
+        return tuple(self.identity.usable_for.get("private_ca_sha256", ()))
 
     @property
     def proof(self) -> tuple[Any, ...]:
@@ -105,7 +114,8 @@ class LeaseBook:
     def need(self, upstream: UpstreamRecord) -> LeaseNeed:
         """Return what an upstream that stands in a scope needs of its lease."""
         kind = self._catalogue.kind(upstream.kind)
-        return LeaseNeed(upstream.host.lower(), kind.lease_repositories(upstream.repository_prefix))
+        prefix = kind.lease_repositories(upstream.repository_prefix)
+        return LeaseNeed(upstream.host.lower(), prefix, fingerprints(upstream.private_ca))
 
     def plans(self) -> dict[str, Plan]:
         """Return every lease to be had, by its scope."""
@@ -172,4 +182,15 @@ def _forbidden(
         return Refused("host_not_permitted", where, _REMEDY_WIDEN)
     if realm is not None and not may_be_shown_to(realm, kind, host, usable_for):
         return Refused("realm_not_permitted", realm, _REMEDY_REALM)
+    return _unknown_authority(upstream.private_ca, usable_for)
+
+
+def _unknown_authority(private_ca: str | None, usable_for: UsableFor) -> Refused | None:
+    """Return why the host may not be known by this private CA, which could be anybody's; None if it may."""
+    try:
+        found = fingerprints(private_ca)
+    except InvalidPrivateCaError as error:
+        return Refused("private_ca_unreadable", str(error), _REMEDY_PRIVATE_CA)
+    if not usable_for.permits_private_ca(found):
+        return Refused("private_ca_not_permitted", ", ".join(sorted(found)), _REMEDY_PRIVATE_CA)
     return None

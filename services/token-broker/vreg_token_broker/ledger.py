@@ -15,16 +15,23 @@ from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from vreg_shared.clock import Clock
 from vreg_shared.key_files import Service
 from vreg_shared.messages.audit import AuditEvent, AuditEventRejectedError, audit_event, verify
+from vreg_shared.messages.audit_facts import (
+    ExchangeIntent,
+    ExchangeLateOutcome,
+    ExchangeOutcome,
+    ExchangeRefused,
+    LeaseWithdrawn,
+)
 from vreg_shared.secret import Secret
 from vreg_shared.signing import SigningKey, VerifyingKey
 from vreg_shared.telemetry import redact_text
 from vreg_token_broker.journal import START, AuditUnavailableError, Journal, Link, Position, hash_of
 
-INTENT: Final = "exchange.intent"
-OUTCOME: Final = "exchange.outcome"
-LATE_OUTCOME: Final = "exchange.late_outcome"
-REFUSED: Final = "exchange.refused"
-WITHDRAWN: Final = "lease.withdrawn"
+INTENT: Final = ExchangeIntent.kind
+OUTCOME: Final = ExchangeOutcome.kind
+LATE_OUTCOME: Final = ExchangeLateOutcome.kind
+REFUSED: Final = ExchangeRefused.kind
+WITHDRAWN: Final = LeaseWithdrawn.kind
 _FINGERPRINT_BYTES: Final = 16
 _log = structlog.get_logger(__name__)
 
@@ -72,7 +79,7 @@ class Ledger:
                 data=_clean(facts) | {"journal": {"sequence": link.sequence, "previous": link.previous_hash}},
                 signing_key=self._signing_key,
             )
-            return event.model_dump_json().encode()
+            return event.line().encode()
 
         try:
             await self._run(lambda: self._journal.append(line_of))

@@ -119,6 +119,7 @@ class FoundLeases:
             credential=RegistryCredential("", Secret(""), record.presentation),
             repositories=record.repositories,
             proof=record.proof,
+            private_ca_sha256=record.private_ca_sha256,
         )
         bounds = (lease.hosts, lease.repositories)
         return lease if bounds == (plan.hosts, plan.repositories) and lease.is_usable(now) else None

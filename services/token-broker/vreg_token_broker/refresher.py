@@ -10,6 +10,7 @@ import structlog
 
 from vreg_shared.catalogue import Catalogue
 from vreg_shared.lease import Generation, Lease
+from vreg_shared.messages.audit_facts import ExchangeRefused, LeaseWithdrawn
 from vreg_shared.messages.upstream import UpstreamRecord
 from vreg_token_broker.exchange import Exchange, Outcome, Refused, Unavailable
 from vreg_token_broker.flights import Flight, Flights, Records
@@ -200,8 +201,8 @@ class Refresher:
         self._tasks.pop(scope).cancel()
         self._publisher.withdraw(scope, self._world.generations.next_instant())
         identity = keeper.plan.identity
-        facts = {"scope": scope, "hosts": list(keeper.plan.hosts), "identity_name": identity.name}
-        self._record(WITHDRAWN, identity.id, facts)
+        facts = LeaseWithdrawn(scope=scope, hosts=keeper.plan.hosts, identity_name=identity.name)
+        self._record(WITHDRAWN, identity.id, facts.told())
         _log.info("lease_withdrawn", scope=scope)
 
     def _climb(self, plan: Plan, trigger: str) -> asyncio.Task[Outcome]:
@@ -218,18 +219,18 @@ class Refresher:
         refused = {upstream.id: (upstream, why) for upstream, why in self._book.refusals()}
         for upstream_id, (upstream, why) in refused.items():
             if self._refused.get(upstream_id) != (why.reason, why.detail):
-                facts = {
-                    "upstream_id": upstream_id,
-                    "upstream_name": upstream.name,
-                    "hosts": [upstream.host],
-                    "identity_id": upstream.identity_id,
-                    "outcome": "refused",
-                    "reason": why.reason,
-                    "detail": why.detail,
-                    "remedy": why.remedy,
-                }
+                facts = ExchangeRefused(
+                    upstream_id=upstream_id,
+                    upstream_name=upstream.name,
+                    hosts=(upstream.host,),
+                    identity_id=upstream.identity_id,
+                    outcome="refused",
+                    reason=why.reason,
+                    detail=why.detail,
+                    remedy=why.remedy,
+                )
                 _log.warning("upstream_refused", upstream=upstream.name, reason=why.reason, remedy=why.remedy)
-                self._record(REFUSED, upstream.identity_id or upstream_id, facts)
+                self._record(REFUSED, upstream.identity_id or upstream_id, facts.told())
         self._refused = {upstream_id: (why.reason, why.detail) for upstream_id, (_, why) in refused.items()}
 
     def _record(self, kind: str, subject: str, facts: dict[str, Any]) -> None:

@@ -131,6 +131,7 @@ async def serve(
     audit = AuditPublisher(ledger, bus, Cursor(settings.broker_state / "published.json"))
     bus.on_connected(publisher.repeat_all)
     bus.on_connected(leadership.reconnected)
+    bus.on_connected(audit.reconnected)
     leases = RecordFollower(
         bus,
         lease.BUCKET,

@@ -11,8 +11,10 @@ from vreg_shared.bus.errors import (
     RequestFailedError,
 )
 from vreg_shared.bus.follow import Entry
+from vreg_shared.bus.read import Bookmark, Stored
 
 __all__ = [
+    "Bookmark",
     "Bus",
     "BusConflictError",
     "BusError",
@@ -22,4 +24,5 @@ __all__ = [
     "Entry",
     "NoResponderError",
     "RequestFailedError",
+    "Stored",
 ]

@@ -3,7 +3,7 @@
 import asyncio
 import secrets
 import ssl
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import aclosing
 from types import TracebackType
 from typing import Final, Self
@@ -23,11 +23,12 @@ from vreg_shared.bus.errors import (
 )
 from vreg_shared.bus.follow import Entry, follow_once
 from vreg_shared.bus.gather import gather_once
+from vreg_shared.bus.read import Bookmark, OnStored, Stored, read_once
 from vreg_shared.bus.respond import ERROR_HEADER, Handler, Teller, respond_once, tell_once
 from vreg_shared.bus.session import Address, Session
 from vreg_shared.bus.tasks import owned_tasks
 from vreg_shared.secret import Secret
-from vreg_shared.topology import Bucket, Stream, stored
+from vreg_shared.topology import Bucket, Stream, stored, stream_called
 
 _PUBLISH_SECONDS: Final = 5.0
 _HANDLER_SECONDS: Final = 30.0
@@ -99,6 +100,13 @@ class Bus:
         self._owned[declared.stream] = declared
         if self._session is not None and self.connected:
             await jetstream.create_stream(self._session, declared.configuration())
+
+    async def stream_birth(self, stream: str) -> str:
+        """Return when a stream was made, as its server tells it; for `topology.CREATOR` alone.
+
+        Raises BusUnavailableError or BusPermissionError.
+        """
+        return await jetstream.stream_birth(await self._current(), stored(stream).stream)
 
     async def put(self, bucket: str, key: str, value: bytes, *, deadline: float = _PUBLISH_SECONDS) -> None:
         """Store a value on disk; raise BusUnavailableError, BusPermissionError or BusRefusedError."""
@@ -257,6 +265,33 @@ class Bus:
             except BusUnavailableError as error:
                 delay = next(waits)
                 _log.info("bus follower interrupted", bucket=bucket, filter=key_filter, reason=str(error))
+            await _pause(session, delay)
+
+    async def read(
+        self, stream: str, bookmark: Callable[[], Awaitable[Bookmark | None]], on_stored: OnStored
+    ) -> None:
+        """Hand over all that a stream holds after a bookmark, in order, for ever.
+
+        `bookmark` is asked at first and after every interruption. Where the bookmark is not to be found
+        (the stream was made anew, or let go of it) everything comes again. Raises BusPermissionError, and
+        what `on_stored` raises.
+        """
+        declared, waits = stream_called(stream), delays(1.0, 30.0)
+
+        async def counted(messages: Sequence[Stored]) -> None:
+            nonlocal waits
+            waits = delays(1.0, 30.0)
+            await on_stored(messages)
+
+        while True:
+            session, delay = await self._current(), 1.0
+            try:
+                await read_once(session, declared, await bookmark(), counted)
+            except jetstream.MissingStreamError as error:
+                _log.debug("bus reader waits", stream=stream, reason=str(error))
+            except BusUnavailableError as error:
+                delay = next(waits)
+                _log.info("bus reader interrupted", stream=stream, reason=str(error))
             await _pause(session, delay)
 
     async def _current(self) -> Session:

@@ -12,7 +12,7 @@ from vreg_shared.bus.errors import BusUnavailableError
 from vreg_shared.bus.jetstream import HEARTBEAT_SECONDS, create_consumer, value_of
 from vreg_shared.bus.session import Message, Session
 
-_SILENCE_SECONDS: Final = 3 * HEARTBEAT_SECONDS
+SILENCE_SECONDS: Final = 3 * HEARTBEAT_SECONDS
 _OLD_ACK_TOKENS: Final = 9
 
 
@@ -52,7 +52,7 @@ class Feed:
         self.wake.set()
         if message.status:
             return self._receive_control(message)
-        revision, delivered, pending = _position(message.reply)
+        revision, delivered, pending = position_of(message.reply)
         if delivered != self._delivered + 1:
             self.fail(f"delivery {delivered} came after {self._delivered}")
             return ""
@@ -125,16 +125,16 @@ async def follow_once(
 
 async def _wait(feed: Feed) -> None:
     try:
-        async with asyncio.timeout(_SILENCE_SECONDS):
+        async with asyncio.timeout(SILENCE_SECONDS):
             await feed.wake.wait()
     except TimeoutError:
-        raise FeedBrokenError(f"the server was silent for {_SILENCE_SECONDS:g} s") from None
+        raise FeedBrokenError(f"the server was silent for {SILENCE_SECONDS:g} s") from None
 
 
-def _position(reply: str) -> tuple[int, int, int]:
+def position_of(reply: str) -> tuple[int, int, int]:
     """Return the value's revision, the delivery's number, and how many are pending.
 
-    They stand in `$JS.ACK.….<revision>.<number>.<time>.<pending>[.<random>]`.
+    All are -1 if there are none. They stand in `$JS.ACK.….<revision>.<number>.<time>.<pending>[.<random>]`.
     """
     tokens = reply.split(".")
     if len(tokens) > _OLD_ACK_TOKENS:

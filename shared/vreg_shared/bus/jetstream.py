@@ -8,6 +8,7 @@ import re
 import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any, Final
 
 from vreg_shared.bus.errors import BusConflictError, BusRefusedError, BusUnavailableError
@@ -20,6 +21,18 @@ _INACTIVE_SECONDS: Final = 5.0
 _NANOSECONDS: Final = 1_000_000_000
 _FIRST_SERVER_FAULT: Final = 500
 _WRONG_LAST_SEQUENCE: Final = 10071
+_FEED: Final[Mapping[str, Any]] = MappingProxyType(
+    {
+        "ack_policy": "none",
+        "max_deliver": 1,
+        "flow_control": True,
+        "idle_heartbeat": int(HEARTBEAT_SECONDS * _NANOSECONDS),
+        "inactive_threshold": int(_INACTIVE_SECONDS * _NANOSECONDS),
+        "mem_storage": True,
+        "num_replicas": 1,
+    }
+)
+"""Every feed: nothing is acknowledged, and the server forgets it soon after we are gone."""
 _KEY: Final = re.compile(r"[A-Za-z0-9_=/-]+(?:\.[A-Za-z0-9_=/-]+)*")
 
 
@@ -73,6 +86,11 @@ async def create_stream(session: Session, configuration: Mapping[str, Any]) -> N
             await _ask(session, f"STREAM.UPDATE.{name}", payload)
 
 
+async def stream_birth(session: Session, name: str) -> str:
+    """Return when a stream was made; another birth is another stream, whatever its name."""
+    return str((await _ask(session, f"STREAM.INFO.{name}", b""))["created"])
+
+
 @dataclass(frozen=True, slots=True)
 class Consumer:
     """An ephemeral feed of one bucket: latest of every key first, then each change."""
@@ -82,6 +100,25 @@ class Consumer:
     pending: int
 
 
+async def create_reader(session: Session, stream: str, subjects: str, inbox: str, start: int) -> Consumer:
+    """Have the server feed `inbox` with all that a stream holds from number `start` on, and what follows.
+
+    It sends no more than it is answered for by flow control, so a slow reader is not drowned.
+    """
+    name = f"vreg-{secrets.token_hex(8)}"
+    configuration = {
+        "name": name,
+        "deliver_policy": "by_start_sequence" if start > 1 else "all",
+        **({"opt_start_seq": start} if start > 1 else {}),
+        "deliver_subject": inbox,
+        "filter_subject": subjects,
+        **_FEED,
+    }
+    payload = json.dumps({"stream_name": stream, "config": configuration, "action": "create"}).encode()
+    answer = await _ask(session, f"CONSUMER.CREATE.{stream}.{name}.{subjects}", payload)
+    return Consumer(stream, name, int(answer.get("num_pending", 0)))
+
+
 async def create_consumer(session: Session, bucket: str, key_filter: str, inbox: str) -> Consumer:
     """Have the server feed `inbox`. The name is always new, so no older consumer can be in its way."""
     stream, name, subjects = f"KV_{bucket}", f"vreg-{secrets.token_hex(8)}", f"$KV.{bucket}.{key_filter}"
@@ -89,14 +126,8 @@ async def create_consumer(session: Session, bucket: str, key_filter: str, inbox:
         "name": name,
         "deliver_policy": "last_per_subject",
         "deliver_subject": inbox,
-        "ack_policy": "none",
-        "max_deliver": 1,
         "filter_subject": subjects,
-        "flow_control": True,
-        "idle_heartbeat": int(HEARTBEAT_SECONDS * _NANOSECONDS),
-        "inactive_threshold": int(_INACTIVE_SECONDS * _NANOSECONDS),
-        "mem_storage": True,
-        "num_replicas": 1,
+        **_FEED,
     }
     payload = json.dumps({"stream_name": stream, "config": configuration, "action": "create"}).encode()
     answer = await _ask(session, f"CONSUMER.CREATE.{stream}.{name}.{subjects}", payload)

@@ -27,7 +27,10 @@ class InvalidTokenError(VregError):
 
 
 class AccessRecord(BaseModel):
-    """Who may do what. `registry_ids` None means every registry."""
+    """Who may do what. `registry_ids` None means every registry.
+
+    The secret before the last is good until `previous_until`: its users have so long to take the new one.
+    """
 
     model_config = ConfigDict(frozen=True, extra="ignore")
 
@@ -37,10 +40,16 @@ class AccessRecord(BaseModel):
     role: Role
     registry_ids: tuple[str, ...] | None = None
     expires_at: datetime | None = None
+    previous_sha256: str | None = None
+    previous_until: datetime | None = None
 
-    def proves(self, token: Secret) -> bool:
+    def proves(self, token: Secret, now: datetime) -> bool:
         """Whether `token` is this record's, in the same time whatever differs."""
-        return hmac.compare_digest(hash_token(token), self.secret_sha256)
+        given = hash_token(token)
+        is_current = hmac.compare_digest(given, self.secret_sha256)
+        is_previous = hmac.compare_digest(given, self.previous_sha256 or "")
+        is_overlap = self.previous_until is not None and now < self.previous_until
+        return is_current or (is_previous and is_overlap)
 
     def is_live(self, now: datetime) -> bool:
         """Whether the token has not expired."""
@@ -54,7 +63,12 @@ def key_of(access_id: str) -> str:
 
 def new_token(access_id: str) -> Secret:
     """Make the token of a new record."""
-    return Secret(f"vreg_{access_id}_{secrets.token_urlsafe(32)}")
+    return Secret(prefix_of(access_id) + secrets.token_urlsafe(32))
+
+
+def prefix_of(access_id: str) -> str:
+    """Return what a record's tokens begin with; it is no secret."""
+    return f"vreg_{access_id}_"
 
 
 def access_id_of(token: Secret) -> str:

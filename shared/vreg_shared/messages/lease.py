@@ -35,6 +35,7 @@ class LeaseRecord(BaseModel):
     sealed: str
     repositories: tuple[str, ...] = ()
     proof: str = ""
+    private_ca_sha256: tuple[str, ...] = ()
     sealed_for: str = ""
     """Which key of the proxies opens it."""
 
@@ -62,6 +63,7 @@ def seal_lease(lease: Lease, to: SealingPublicKey) -> LeaseRecord:
         sealed="",
         repositories=lease.repositories,
         proof=lease.proof,
+        private_ca_sha256=lease.private_ca_sha256,
         sealed_for=to.key_id.hex(),
     )
     credential = {"username": lease.credential.username, "secret": lease.credential.secret.reveal()}
@@ -89,4 +91,5 @@ def open_lease(record: LeaseRecord, with_: SealingKey) -> Lease:
         credential=credential,
         repositories=record.repositories,
         proof=record.proof,
+        private_ca_sha256=record.private_ca_sha256,
     )

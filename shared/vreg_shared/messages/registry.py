@@ -6,6 +6,7 @@ from pydantic import BaseModel, ConfigDict
 
 BUCKET: Final = "vreg_config"
 KEY_FILTER: Final = "registry.*"
+OnSourceChange = Literal["allow", "block"]
 
 
 class MembershipRecord(BaseModel):
@@ -20,7 +21,10 @@ class MembershipRecord(BaseModel):
 
 
 class RegistryRecord(BaseModel):
-    """A named, ordered list of upstreams served as one registry; `slug` is the first path segment."""
+    """A named, ordered list of upstreams served as one registry; `slug` is the first path segment.
+
+    `on_source_change` is what follows when a repository would come from another upstream than so far.
+    """
 
     model_config = ConfigDict(frozen=True, extra="ignore")
 
@@ -28,7 +32,10 @@ class RegistryRecord(BaseModel):
     slug: str
     description: str = ""
     anonymous_pull: bool = False
+    on_source_change: OnSourceChange = "allow"
     memberships: tuple[MembershipRecord, ...] = ()
+    mirror_namespaces: tuple[str, ...] = ()
+    """Hosts of registries whose names are looked up here when a client says `ns`, as `docker.io`."""
 
 
 def key_of(registry_id: str) -> str:

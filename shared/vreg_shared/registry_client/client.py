@@ -1,13 +1,11 @@
 """Speaks to one upstream's `/v2/`: every answer is the thing asked for or a verdict, never an exception."""
 
 import asyncio
-import json
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from http import HTTPStatus
 from typing import Final
-from urllib.parse import quote
 
 import aiohttp
 from yarl import URL
@@ -16,40 +14,41 @@ from vreg_shared.clock import Clock
 from vreg_shared.egress import MAX_CONNECTIONS, EgressPolicy, EgressRefusedError, open_session, read_url
 from vreg_shared.lease import Lease
 from vreg_shared.oci.digest import Digest
-from vreg_shared.oci.media_types import MANIFEST_ACCEPT
-from vreg_shared.oci.reference import InvalidTagError, Reference, RepositoryName, Tag
+from vreg_shared.oci.media_types import MANIFEST_ACCEPT, OCI_INDEX
+from vreg_shared.oci.reference import Reference, RepositoryName
 from vreg_shared.provider import Answer, Verdict
 from vreg_shared.rate_limit import RateLimit, read_rate_limit
 from vreg_shared.registry_client.blobs import blob_stream
 from vreg_shared.registry_client.content_range import content_length
 from vreg_shared.registry_client.judgement import is_success, judged, needs_a_body, without_secrets
 from vreg_shared.registry_client.ladder import Ladder, Request
-from vreg_shared.registry_client.links import PageLinkRejectedError, next_page
 from vreg_shared.registry_client.manifests import (
-    BODY_SECONDS,
     body_size,
     checked_descriptor,
     read_manifest,
     told_by_head,
 )
+from vreg_shared.registry_client.pages import read_page
 from vreg_shared.registry_client.redirects import Arrival
-from vreg_shared.registry_client.results import BlobStream, Manifest, ManifestDescriptor, TagPage
+from vreg_shared.registry_client.referrers import NOT_OFFERED, offers_referrers, referrers_of
+from vreg_shared.registry_client.results import (
+    BlobStream,
+    Manifest,
+    ManifestDescriptor,
+    ReferrersPage,
+    TagPage,
+)
+from vreg_shared.registry_client.tags import tags_of, tags_path
 from vreg_shared.registry_client.target import Credentials, CredentialUnavailableError, Target
 from vreg_shared.registry_client.transport import (
     RequestFailedError,
     Transport,
     discard,
     is_encoded,
-    read_body,
     read_error_body,
     unavailable,
 )
 
-MAX_TAGS_BYTES: Final = 8 * 1024 * 1024
-MAX_TAGS: Final = 100_000
-"""In one list: an upstream may ignore the size of a page, but not fill our memory."""
-MAX_PAGE: Final = 1000
-"""ECR refuses more, and no client needs it."""
 ANSWER_SECONDS: Final = 45.0
 """Until an answer begins, hops and tries and tokens included."""
 MAX_BODIES: Final = MAX_CONNECTIONS * 3 // 4
@@ -168,24 +167,34 @@ class RegistryClient:
         page: str | None = None,
     ) -> TagPage | Verdict:
         """Return a page of tags: after `last`, or the `page` that an earlier one named as its next."""
-        try:
-            url = self._url(_tags_path(repository, n, last) if page is None else _page_path(page))
-        except (PageLinkRejectedError, EgressRefusedError) as error:
-            return unavailable("page_link_rejected", str(error)).verdict
+        url = self._page_url(page if page is not None else tags_path(repository, n, last))
+        if isinstance(url, Verdict):
+            return url
         outcome = await self._ask(Request("GET", url, repository.value, {"Accept": "application/json"}))
         if isinstance(outcome, Verdict):
             return outcome
-        try:
-            async with asyncio.timeout(BODY_SECONDS):
-                body = await read_body(outcome.response, MAX_TAGS_BYTES)
-            return TagPage(_tags(body), next_page(outcome.response.headers.getall("Link", []), url))
-        except RequestFailedError as error:
-            return error.verdict
-        except PageLinkRejectedError as error:
-            return unavailable("page_link_rejected", str(error)).verdict
-        except TimeoutError:
-            outcome.response.close()
-            return unavailable("timeout", "the list of tags did not arrive in time").verdict
+        read = await read_page(outcome.response, url, tags_of)
+        return read if isinstance(read, Verdict) else TagPage(*read)
+
+    async def list_referrers(
+        self, repository: RepositoryName, subject: Digest, *, page: str | None = None
+    ) -> ReferrersPage | Verdict | None:
+        """Return a page of what refers to `subject`, or the `page` that an earlier one named as its next.
+
+        None means that this registry has no referrers API, or hides it behind its word for "absent".
+        """
+        url = self._page_url(page if page is not None else f"/v2/{repository}/referrers/{subject}")
+        if isinstance(url, Verdict):
+            return url
+        request = Request("GET", url, repository.value, {"Accept": OCI_INDEX}, NOT_OFFERED)
+        outcome = await self._ask(request)
+        if isinstance(outcome, Verdict):
+            return outcome
+        if not offers_referrers(outcome.response):
+            await discard(outcome.response)
+            return None
+        read = await read_page(outcome.response, url, referrers_of)
+        return read if isinstance(read, Verdict) else ReferrersPage(*read)
 
     @asynccontextmanager
     async def _opened_blob(
@@ -239,6 +248,8 @@ class RegistryClient:
         ranged = "Range" in request.headers
         if is_success(arrival, ranged=ranged):
             return arrival
+        if arrival.response.status in request.telling and not arrival.redirected:
+            return arrival
         if request.method == "HEAD" and needs_a_body(arrival):
             arrival.response.release()
             return await self._judged(replace(request, method="GET"), lease)
@@ -261,6 +272,15 @@ class RegistryClient:
         headers = {"Accept": "*/*"} | ({"Range": f"bytes={offset}-"} if offset else {})
         return Request(method, self._url(f"/v2/{repository}/blobs/{digest}"), repository.value, headers)
 
+    def _page_url(self, page: str) -> URL | Verdict:
+        """Return the URL of a page, whose path may be an upstream's own words."""
+        if not page.startswith("/v2/"):
+            return unavailable("page_link_rejected", "a page of a list is below /v2/").verdict
+        try:
+            return self._url(page)
+        except EgressRefusedError as error:
+            return unavailable("page_link_rejected", str(error)).verdict
+
     def _url(self, path: str) -> URL:
         return read_url(f"https://{self._target.host}{path}")
 
@@ -271,34 +291,3 @@ def _leave(response: aiohttp.ClientResponse) -> None:
         response.release()
     else:
         response.close()
-
-
-def _tags_path(repository: RepositoryName, n: int | None, last: str | None) -> str:
-    pairs = [("n", str(min(n, MAX_PAGE)))] if n is not None else []
-    pairs += [("last", last)] if last is not None else []
-    query = "&".join(f"{name}={quote(value, safe='')}" for name, value in pairs)
-    return f"/v2/{repository}/tags/list{'?' + query if query else ''}"
-
-
-def _page_path(page: str) -> str:
-    if not page.startswith("/v2/"):
-        raise PageLinkRejectedError("a page of tags is below /v2/")
-    return page
-
-
-def _tags(body: bytes) -> tuple[Tag, ...]:
-    """Read the list leniently: clouds add fields, an empty list may be null, and a bad tag is left out."""
-    try:
-        names = json.loads(body)["tags"] or []
-        if len(names) > MAX_TAGS:
-            raise unavailable("too_many_tags", f"more than {MAX_TAGS} in one answer")
-        return tuple(tag for name in names if (tag := _tag(name)) is not None)
-    except (ValueError, KeyError, TypeError, RecursionError) as error:
-        raise unavailable("bad_answer", "the list of tags is not one") from error
-
-
-def _tag(name: object) -> Tag | None:
-    try:
-        return Tag.parse(name) if isinstance(name, str) else None
-    except InvalidTagError:
-        return None

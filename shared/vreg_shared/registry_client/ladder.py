@@ -49,12 +49,16 @@ _NOT_VOUCHED_FOR: Final = (
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """One question to the registry. `repository` is what a registry token must be good for."""
+    """One question to the registry. `repository` is what a registry token must be good for.
+
+    `telling` are statuses that answer it, beside success, whatever the kind's table makes of them.
+    """
 
     method: str
     url: URL
     repository: str | None = None
     headers: Mapping[str, str] = field(default_factory=dict)
+    telling: frozenset[int] = frozenset()
 
 
 class Ladder:

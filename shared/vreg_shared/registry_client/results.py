@@ -63,3 +63,22 @@ class TagPage:
 
     tags: tuple[Tag, ...]
     next_page: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Referrer:
+    """A manifest that names another as its subject, as a list describes it; only a pull proves it."""
+
+    digest: Digest
+    media_type: str
+    size: int
+    artifact_type: str | None = None
+    annotations: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class ReferrersPage:
+    """Some referrers, in the upstream's order; `next_page` is its own link to more."""
+
+    referrers: tuple[Referrer, ...]
+    next_page: str | None

@@ -86,7 +86,7 @@ class ConnectionTests:
         if self._group is None or len(self._tasks) >= AT_ONCE:
             detail = f"{AT_ONCE} connection tests are running already; wait for one to end"
             raise ProblemError(problems.BUSY, detail, headers={"Retry-After": "5"})
-        subject = await self._subject(wish)
+        subject = await self._subject(wish, actor)
         now = self.clock.now()
         test = ConnectionTest(
             id=str(ULID.from_datetime(now)),
@@ -144,25 +144,29 @@ class ConnectionTests:
                 return
             await asyncio.sleep(LOOK_SECONDS)  # any process may run it, and only the database knows of all
 
-    async def _subject(self, wish: ConnectionTestCreate) -> _Subject:
+    async def _subject(self, wish: ConnectionTestCreate, actor: Actor) -> _Subject:
         if wish.upstream is not None:
             upstream = self.upstreams.drafted(wish.upstream)
         else:
-            upstream = await self.upstreams.read(wish.upstream_id or "")
+            upstream = await self.upstreams.read(wish.upstream_id or "", actor)
             if wish.upstream_change is not None:
                 upstream = self.upstreams.after(upstream, wish.upstream_change)
-        identity = await self._identity(wish, upstream)
+        identity = await self._identity(wish, upstream, actor)
         upstream = replace(upstream, identity_id=identity.id if identity is not None else None)
         require_fit(self.catalogue, upstream, identity)
         return _Subject(upstream, identity, wish.upstream_id, wish.probe or upstream.probe)
 
-    async def _identity(self, wish: ConnectionTestCreate, upstream: Upstream) -> Identity | None:
+    async def _identity(
+        self, wish: ConnectionTestCreate, upstream: Upstream, actor: Actor
+    ) -> Identity | None:
         if wish.identity is not None:
-            return self.identities.drafted(wish.identity)
+            return self.identities.drafted(wish.identity, actor)
         if upstream.identity_id is None:
             return None
-        identity = await self.identities.read(upstream.identity_id)
-        return self.identities.after(identity, wish.identity_change) if wish.identity_change else identity
+        identity = await self.identities.read(upstream.identity_id, actor)
+        if wish.identity_change is None:
+            return identity
+        return self.identities.after(identity, wish.identity_change, actor)
 
     async def _run(self, test: ConnectionTest, subject: _Subject) -> None:
         stages: list[dict[str, Any]] = []

@@ -28,25 +28,25 @@ def router(health: Health) -> APIRouter:
     routes = APIRouter(prefix="/health", tags=["health"])
 
     @routes.get("")
-    async def read_summary() -> HealthSummary:
+    async def read_summary(actor: Asker) -> HealthSummary:
         """Count upstreams by state."""
-        return await health.summary()
+        return await health.summary(actor)
 
     @routes.get("/upstreams")
-    async def list_upstream_health(asked: Asked) -> Page[UpstreamHealthView]:
+    async def list_upstream_health(asked: Asked, actor: Asker) -> Page[UpstreamHealthView]:
         """List every upstream's health, in the order of their making."""
-        shown, cursor = page_of(await health.page(asked), asked, lambda each: each.upstream_id)
+        shown, cursor = page_of(await health.page(asked, actor), asked, lambda each: each.upstream_id)
         return Page(items=shown, next_cursor=cursor)
 
     @routes.get("/upstreams/{identifier}")
-    async def read_upstream_health(identifier: Identifier) -> UpstreamHealthView:
+    async def read_upstream_health(identifier: Identifier, actor: Asker) -> UpstreamHealthView:
         """Read one upstream's health."""
-        return await health.of_upstream(identifier)
+        return await health.of_upstream(identifier, actor)
 
     @routes.get("/upstreams/{identifier}/history")
-    async def read_upstream_history(identifier: Identifier) -> list[HealthChangeView]:
+    async def read_upstream_history(identifier: Identifier, actor: Asker) -> list[HealthChangeView]:
         """Read the latest hundred states an upstream was in, the latest first; kept for ninety days."""
-        return [HealthChangeView.model_validate(each) for each in await health.history(identifier)]
+        return [HealthChangeView.model_validate(each) for each in await health.history(identifier, actor)]
 
     @routes.post("/upstreams/{identifier}/acknowledge")
     async def acknowledge_upstream(
@@ -56,25 +56,26 @@ def router(health: Health) -> APIRouter:
         return await health.acknowledge(identifier, wish.note, actor)
 
     @routes.get("/virtual_registries")
-    async def list_registry_health(asked: Asked) -> Page[RegistryHealthView]:
+    async def list_registry_health(asked: Asked, actor: Asker) -> Page[RegistryHealthView]:
         """List every virtual registry's health: that of its upstreams, rolled up."""
-        shown, cursor = page_of(await health.registries_page(asked), asked, lambda each: each.registry_id)
+        found = await health.registries_page(asked, actor)
+        shown, cursor = page_of(found, asked, lambda each: each.registry_id)
         return Page(items=shown, next_cursor=cursor)
 
     @routes.get("/virtual_registries/{identifier}")
-    async def read_registry_health(identifier: Identifier) -> RegistryHealthView:
+    async def read_registry_health(identifier: Identifier, actor: Asker) -> RegistryHealthView:
         """Read one virtual registry's health."""
-        return await health.of_registry(identifier)
+        return await health.of_registry(identifier, actor)
 
     @routes.get(
         "/events",
         response_class=StreamingResponse,
         responses={200: {"content": {"text/event-stream": {"schema": {"type": "string"}}}}},
     )
-    async def follow_health() -> StreamingResponse:
+    async def follow_health(actor: Asker) -> StreamingResponse:
         """Follow changes as server-sent events: one `change` with the upstream's health for each."""
         return StreamingResponse(
-            _events(health),
+            _events(health, actor),
             media_type="text/event-stream",
             headers={"Cache-Control": "no-store", "X-Accel-Buffering": "no"},
         )
@@ -82,8 +83,8 @@ def router(health: Health) -> APIRouter:
     return routes
 
 
-async def _events(health: Health) -> AsyncIterator[bytes]:
+async def _events(health: Health, actor: Actor) -> AsyncIterator[bytes]:
     yield b": following\n\n"
-    async for view in health.follow():
+    async for view in health.follow(actor):
         since = view.since.isoformat() if view.since is not None else ""
         yield event_line("change", view.model_dump_json(), f"{view.upstream_id}/{since}")

@@ -20,9 +20,12 @@ from vreg_api.health.schemas import (
 )
 from vreg_api.health.store import Acknowledgement, HealthChange, HealthStore
 from vreg_api.paging import PageRequest
+from vreg_api.problems import ProblemError
 from vreg_api.store.database import Database, DatabaseUnavailableError
-from vreg_api.upstreams.store import Upstream, UpstreamStore
-from vreg_api.virtual_registries.store import VirtualRegistry, VirtualRegistryStore
+from vreg_api.upstreams.service import Upstreams
+from vreg_api.upstreams.store import Upstream
+from vreg_api.virtual_registries.service import VirtualRegistries
+from vreg_api.virtual_registries.store import VirtualRegistry
 from vreg_shared.clock import Clock
 from vreg_shared.messages.health import HealthRecord, HealthState
 from vreg_shared.messages.record import SignedRecord
@@ -38,8 +41,8 @@ class Health:
 
     database: Database
     store: HealthStore
-    upstreams: UpstreamStore
-    registries: VirtualRegistryStore
+    upstreams: Upstreams
+    registries: VirtualRegistries
     book: HealthBook
     clock: Clock
     is_current: Callable[[], bool]
@@ -64,61 +67,44 @@ class Health:
         except DatabaseUnavailableError as error:
             _log.warning("health_change_not_kept", upstream_id=news.upstream_id, reason=str(error))
 
-    async def summary(self) -> HealthSummary:
-        """Return how many upstreams are in which state."""
+    async def summary(self, actor: Actor) -> HealthSummary:
+        """Return how many upstreams are in which state, of those that the actor sees."""
         async with self.database.read() as tx:
-            identifiers = await self.upstreams.ids(tx)
+            identifiers = await self.upstreams.store.ids(tx, actor.limits)
         states = dict.fromkeys(HealthState, 0)
         for identifier in identifiers:
             record = self.book.record(identifier)
             states[record.state if record is not None else HealthState.UNKNOWN] += 1
         return HealthSummary(states=states, is_current=self.is_current())
 
-    async def page(self, asked: PageRequest) -> Sequence[UpstreamHealthView]:
+    async def page(self, asked: PageRequest, actor: Actor) -> Sequence[UpstreamHealthView]:
         """Return a page of upstreams' health, and one more if there is one."""
-        async with self.database.read() as tx:
-            upstreams = await self.upstreams.page(tx, asked)
-            seen = await self.store.acknowledgements(tx)
-        return [self._view(upstream, seen) for upstream in upstreams]
+        seen = await self._seen()
+        return [self._view(upstream, seen) for upstream in await self.upstreams.page(asked, actor)]
 
-    async def of_upstream(self, identifier: str) -> UpstreamHealthView:
+    async def of_upstream(self, identifier: str, actor: Actor) -> UpstreamHealthView:
         """Return one upstream's health."""
-        async with self.database.read() as tx:
-            upstream = await self.upstreams.find(tx, identifier)
-            if upstream is None:
-                raise problems.not_found("upstream", identifier)
-            return self._view(upstream, await self.store.acknowledgements(tx))
+        return self._view(await self.upstreams.read(identifier, actor), await self._seen())
 
-    async def history(self, identifier: str) -> Sequence[HealthChange]:
+    async def history(self, identifier: str, actor: Actor) -> Sequence[HealthChange]:
         """Return an upstream's latest states, the latest first."""
-        await self.of_upstream(identifier)
+        await self.upstreams.read(identifier, actor)
         async with self.database.read() as tx:
             return await self.store.changes(tx, identifier, HISTORY)
 
-    async def registries_page(self, asked: PageRequest) -> Sequence[RegistryHealthView]:
+    async def registries_page(self, asked: PageRequest, actor: Actor) -> Sequence[RegistryHealthView]:
         """Return a page of virtual registries' health, and one more if there is one."""
-        async with self.database.read() as tx:
-            registries = await self.registries.page(tx, asked)
-            seen = await self.store.acknowledgements(tx)
-            views = []
-            for registry in registries:
-                members = [await self.upstreams.find(tx, each.upstream_id) for each in registry.memberships]
-                views.append(self._registry(registry, [each for each in members if each], seen))
-        return views
+        found, seen = await self.registries.page(asked, actor), await self._seen()
+        return [self._registry(registry, await self._members(registry), seen) for registry in found]
 
-    async def of_registry(self, identifier: str) -> RegistryHealthView:
+    async def of_registry(self, identifier: str, actor: Actor) -> RegistryHealthView:
         """Return one virtual registry's health."""
-        async with self.database.read() as tx:
-            registry = await self.registries.find(tx, identifier)
-            if registry is None:
-                raise problems.not_found("virtual registry", identifier)
-            members = [await self.upstreams.find(tx, each.upstream_id) for each in registry.memberships]
-            seen = await self.store.acknowledgements(tx)
-        return self._registry(registry, [each for each in members if each], seen)
+        registry = await self.registries.read(identifier, actor)
+        return self._registry(registry, await self._members(registry), await self._seen())
 
     async def acknowledge(self, identifier: str, note: str, actor: Actor) -> UpstreamHealthView:
         """Say that somebody has seen an upstream's state, as it is now."""
-        view = await self.of_upstream(identifier)
+        view = await self.of_upstream(identifier, actor)
         if view.since is None:
             raise problems.invalid("upstream_id", "unknown", "nobody has told of its health yet")
         given = Acknowledgement(
@@ -126,19 +112,29 @@ class Health:
         )
         async with self.database.write(is_news=False) as tx:
             await self.store.acknowledge(tx, given)
-        return await self.of_upstream(identifier)
+        return await self.of_upstream(identifier, actor)
 
-    async def follow(self) -> AsyncIterator[UpstreamHealthView]:
-        """Give every change from now on."""
+    async def follow(self, actor: Actor) -> AsyncIterator[UpstreamHealthView]:
+        """Give every change from now on, of the upstreams that the actor sees."""
         position = self.book.position
         while True:
             position, news = await self.book.news_after(position)
-            async with self.database.read() as tx:
-                seen = await self.store.acknowledgements(tx)
-                named = [(await self.upstreams.find(tx, each.upstream_id), each) for each in news]
-            for upstream, record in named:
-                if upstream is not None:
-                    yield self._view_of(upstream, record, seen)
+            seen = await self._seen()
+            for record in news:
+                try:
+                    upstream = await self.upstreams.read(record.upstream_id, actor)
+                except ProblemError:
+                    continue  # beyond its limits, or deleted meanwhile
+                yield self._view_of(upstream, record, seen)
+
+    async def _seen(self) -> Mapping[str, Acknowledgement]:
+        async with self.database.read() as tx:
+            return await self.store.acknowledgements(tx)
+
+    async def _members(self, registry: VirtualRegistry) -> Sequence[Upstream]:
+        async with self.database.read() as tx:
+            found = [await self.upstreams.store.find(tx, each.upstream_id) for each in registry.memberships]
+        return [each for each in found if each is not None]
 
     def _registry(
         self, registry: VirtualRegistry, members: Sequence[Upstream], seen: Mapping[str, Acknowledgement]

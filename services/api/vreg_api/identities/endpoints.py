@@ -41,22 +41,24 @@ def router(identities: Identities) -> APIRouter:
         return IdentityView.model_validate(identity)
 
     @routes.get("")
-    async def list_identities(asked: Annotated[PageRequest, Depends(page_request)]) -> Page[IdentityView]:
+    async def list_identities(
+        asked: Annotated[PageRequest, Depends(page_request)], actor: Asker
+    ) -> Page[IdentityView]:
         """List identities in the order of their making."""
-        shown, cursor = page_of(await identities.page(asked), asked, lambda each: each.id)
+        shown, cursor = page_of(await identities.page(asked, actor), asked, lambda each: each.id)
         return Page(items=[IdentityView.model_validate(each) for each in shown], next_cursor=cursor)
 
     @routes.get("/{identifier}")
-    async def read_identity(identifier: Identifier, response: Response) -> IdentityView:
+    async def read_identity(identifier: Identifier, response: Response, actor: Asker) -> IdentityView:
         """Read an identity; its ETag is what a change must name."""
-        identity = await identities.read(identifier)
+        identity = await identities.read(identifier, actor)
         response.headers["ETag"] = etag(identity.version)
         return IdentityView.model_validate(identity)
 
     @routes.get("/{identifier}/trust")
-    async def read_trust(identifier: Identifier) -> TrustView:
+    async def read_trust(identifier: Identifier, actor: Asker) -> TrustView:
         """Read what to do in the cloud so that it trusts an identity, step by step and ready to paste."""
-        return await identities.trust(identifier)
+        return await identities.trust(identifier, actor)
 
     @routes.patch("/{identifier}")
     async def change_identity(

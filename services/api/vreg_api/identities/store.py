@@ -5,11 +5,14 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+import sqlalchemy as sa
+
 from vreg_api.fields import name_key
 from vreg_api.paging import PageRequest
+from vreg_api.permissions import Limits
 from vreg_api.store import rows
 from vreg_api.store.database import Transaction
-from vreg_api.store.tables import IDENTITIES
+from vreg_api.store.tables import IDENTITIES, MEMBERSHIPS, UPSTREAMS
 from vreg_shared.messages.identity import IdentityRecord
 
 
@@ -57,9 +60,10 @@ class IdentityStore:
         row = await rows.find(tx, IDENTITIES, identifier, lock=lock)
         return _identity(row) if row is not None else None
 
-    async def page(self, tx: Transaction, asked: PageRequest) -> Sequence[Identity]:
-        """Return a page, and one more if there is one."""
-        return [_identity(row) for row in await rows.page(tx, IDENTITIES, asked)]
+    async def page(self, tx: Transaction, asked: PageRequest, limits: Limits) -> Sequence[Identity]:
+        """Return a page of those that a registry within `limits` needs, and one more if there is one."""
+        within = _within(limits) if limits is not None else None
+        return [_identity(row) for row in await rows.page(tx, IDENTITIES, asked, within)]
 
     async def id_of_name(self, tx: Transaction, name: str) -> str | None:
         """Return the id of the identity with this name, in whatever case."""
@@ -85,6 +89,15 @@ class IdentityStore:
     async def ids(self, tx: Transaction) -> list[str]:
         """Return every id."""
         return await rows.ids(tx, IDENTITIES)
+
+
+def _within(limits: frozenset[str]) -> sa.ColumnElement[bool]:
+    """Whether an upstream of a registry within `limits` uses the identity."""
+    return IDENTITIES.c.id.in_(
+        sa.select(UPSTREAMS.c.identity_id)
+        .join(MEMBERSHIPS, MEMBERSHIPS.c.upstream_id == UPSTREAMS.c.id)
+        .where(MEMBERSHIPS.c.registry_id.in_(limits))
+    )
 
 
 def _identity(row: rows.Row) -> Identity:

@@ -1,11 +1,15 @@
 """Changes that are committed and that the bus has still to hear of."""
 
 from dataclasses import dataclass
+from typing import Final
 
 import sqlalchemy as sa
 
 from vreg_api.store.database import Database, Transaction
 from vreg_api.store.tables import OUTBOX
+
+NO_RECORD: Final = ""
+"""The key of an event that is not about a record."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,6 +24,11 @@ class Waiting:
 async def add(tx: Transaction, key: str, event: str) -> None:
     """Let a change wait, in the transaction that makes it."""
     await tx.execute(sa.insert(OUTBOX).values(key=key, event=event))
+
+
+async def forget(tx: Transaction, waiting: Waiting) -> None:
+    """Take a change out."""
+    await tx.execute(sa.delete(OUTBOX).where(OUTBOX.c.id == waiting.id))
 
 
 class Outbox:
@@ -37,7 +46,7 @@ class Outbox:
     async def remove(self, waiting: Waiting) -> None:
         """Forget a change the bus has acknowledged; raise DatabaseUnavailableError."""
         async with self._database.write(is_news=False) as tx:
-            await tx.execute(sa.delete(OUTBOX).where(OUTBOX.c.id == waiting.id))
+            await forget(tx, waiting)
 
     async def count(self) -> int:
         """Return how many changes wait; raise DatabaseUnavailableError."""

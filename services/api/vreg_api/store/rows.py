@@ -20,12 +20,16 @@ async def find(tx: Transaction, table: sa.Table, identifier: str, *, lock: bool 
     return (await tx.execute(statement)).mappings().one_or_none()
 
 
-async def page(tx: Transaction, table: sa.Table, asked: PageRequest) -> Sequence[Row]:
+async def page(
+    tx: Transaction, table: sa.Table, asked: PageRequest, within: sa.ColumnElement[bool] | None = None
+) -> Sequence[Row]:
     """Return rows in the order of their making, one more than asked for if there are more.
 
-    `asked.name` finds rows whose name contains it, in whatever case.
+    `asked.name` finds rows whose name contains it, in whatever case; `within` leaves only rows that meet it.
     """
     statement = sa.select(table).order_by(table.c.id).limit(asked.limit + 1)
+    if within is not None:
+        statement = statement.where(within)
     if asked.after is not None:
         statement = statement.where(table.c.id > asked.after)
     if asked.name:

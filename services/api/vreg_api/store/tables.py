@@ -76,7 +76,8 @@ UPSTREAMS: Final = sa.Table(
     sa.Column("identity_id", sa.String(26), sa.ForeignKey(IDENTITIES.c.id), nullable=True, index=True),
     sa.Column("repository_prefix", sa.Text, nullable=False),
     sa.Column("tag_validity_seconds", sa.Integer, nullable=False),
-    sa.Column("stale_policy", sa.Text, nullable=False),
+    sa.Column("stale_for", sa.JSON, nullable=False),
+    sa.Column("max_stale_seconds", sa.Integer, nullable=True),
     sa.Column("token_realm", sa.Text, nullable=True),
     sa.Column("private_ca", sa.Text, nullable=True),
     sa.Column("enabled", sa.Boolean, nullable=False),
@@ -130,6 +131,7 @@ VIRTUAL_REGISTRIES: Final = sa.Table(
     sa.Column("slug", sa.Text, nullable=False, unique=True),
     sa.Column("description", sa.Text, nullable=False),
     sa.Column("anonymous_pull", sa.Boolean, nullable=False),
+    sa.Column("on_source_change", sa.Text, nullable=False),
     *_kept(),
 )
 
@@ -145,6 +147,16 @@ MEMBERSHIPS: Final = sa.Table(
     sa.UniqueConstraint("registry_id", "position"),
 )
 
+MIRROR_NAMESPACES: Final = sa.Table(
+    "mirror_namespaces",
+    METADATA,
+    sa.Column("namespace", sa.Text, primary_key=True),
+    sa.Column(
+        "registry_id", sa.String(26), sa.ForeignKey(VIRTUAL_REGISTRIES.c.id), nullable=False, index=True
+    ),
+)
+"""A namespace is mirrored by one registry: its name alone is the key."""
+
 ACCESS_TOKENS: Final = sa.Table(
     "access_tokens",
     METADATA,
@@ -155,9 +167,15 @@ ACCESS_TOKENS: Final = sa.Table(
     sa.Column("role", sa.Text, nullable=False),
     sa.Column("is_limited", sa.Boolean, nullable=False),
     sa.Column("expires_at", UtcDateTime, nullable=True),
+    sa.Column("previous_sha256", sa.String(64), nullable=True),
+    sa.Column("previous_until", UtcDateTime, nullable=True),
+    sa.Column("last_used_at", UtcDateTime, nullable=True),
     *_kept(),
 )
-"""`is_limited` says that the token is good only for the registries in `access_registries`."""
+"""`is_limited` says that the token is good only for the registries in `access_registries`.
+
+`last_used_at` is no part of a version: it is written without anybody's having changed the token.
+"""
 
 ACCESS_REGISTRIES: Final = sa.Table(
     "access_registries",
@@ -185,3 +203,87 @@ OUTBOX: Final = sa.Table(
     sa.Column("event", sa.Text, nullable=False),
 )
 """Changes the bus has not heard of: the key of the record, and the signed audit event."""
+
+
+def _number() -> sa.types.TypeEngine[int]:
+    return sa.BigInteger().with_variant(sa.Integer, "sqlite")
+
+
+AUDIT_EVENTS: Final = sa.Table(
+    "audit_events",
+    METADATA,
+    sa.Column("sequence", _number(), primary_key=True, autoincrement=False),
+    sa.Column("event_id", sa.String(26), nullable=False, unique=True),
+    sa.Column("time", UtcDateTime, nullable=False, index=True),
+    sa.Column("archived_at", UtcDateTime, nullable=False),
+    sa.Column("type", sa.Text, nullable=False, index=True),
+    sa.Column("writer", sa.Text, nullable=False),
+    sa.Column("source", sa.Text, nullable=False),
+    sa.Column("source_sequence", sa.BigInteger, nullable=True),
+    sa.Column("actor", sa.Text, nullable=True),
+    sa.Column("outcome", sa.Text, nullable=True),
+    sa.Column("event", sa.Text, nullable=False),
+    sa.Column("previous_hash", sa.String(64), nullable=False),
+    sa.Column("hash", sa.String(64), nullable=False),
+    sa.Index("ix_audit_events_source", "source", "source_sequence"),
+)
+"""The archive: every event as its writer published it, chained. Columns beside it are for finding alone."""
+
+AUDIT_CONCERNED: Final = sa.Table(
+    "audit_concerned",
+    METADATA,
+    sa.Column("key", sa.Text, primary_key=True),
+    sa.Column("sequence", _number(), sa.ForeignKey(AUDIT_EVENTS.c.sequence), primary_key=True, index=True),
+)
+"""Which things an event is about, by their keys (`upstream.<id>`); who did it is `actor.<id>`."""
+
+AUDIT_CHAIN: Final = sa.Table(
+    "audit_chain",
+    METADATA,
+    sa.Column("id", sa.Integer, primary_key=True, autoincrement=False),
+    sa.Column("sequence", sa.BigInteger, nullable=False),
+    sa.Column("hash", sa.String(64), nullable=False),
+    sa.Column("signature", sa.Text, nullable=False),
+    sa.Column("anchor", sa.Text, nullable=True),
+)
+"""One row: the last link, signed by the api, and the signed event that tells what was pruned."""
+
+AUDIT_REJECTED: Final = sa.Table(
+    "audit_rejected",
+    METADATA,
+    sa.Column("sha256", sa.String(64), primary_key=True),
+    sa.Column("received_at", UtcDateTime, nullable=False),
+    sa.Column("subject", sa.Text, nullable=False),
+    sa.Column("reason", sa.Text, nullable=False),
+    sa.Column("payload", sa.Text, nullable=False),
+)
+"""What came as an event and is none, or not its writer's: kept for whoever looks into it, never chained."""
+
+STREAM_BOOKMARKS: Final = sa.Table(
+    "stream_bookmarks",
+    METADATA,
+    sa.Column("stream", sa.Text, primary_key=True),
+    sa.Column("sequence", sa.BigInteger, nullable=False),
+    sa.Column("sha256", sa.String(64), nullable=False),
+)
+"""How far a stream was read, changed with what was read of it."""
+
+PULLS: Final = sa.Table(
+    "pulls",
+    METADATA,
+    sa.Column("id", _number(), sa.Identity(), primary_key=True),
+    sa.Column("time", UtcDateTime, nullable=False, index=True),
+    sa.Column("batch", sa.Text, nullable=False, index=True),
+    sa.Column("proxy", sa.Text, nullable=False),
+    sa.Column("access_id", sa.Text, nullable=True, index=True),
+    sa.Column("registry_id", sa.Text, nullable=False, index=True),
+    sa.Column("upstream_id", sa.Text, nullable=True, index=True),
+    sa.Column("repository", sa.Text, nullable=False, index=True),
+    sa.Column("reference", sa.Text, nullable=False),
+    sa.Column("digest", sa.Text, nullable=True),
+    sa.Column("what", sa.Text, nullable=False),
+    sa.Column("hit", sa.Text, nullable=False),
+    sa.Column("bytes", sa.BigInteger, nullable=False),
+    sa.Column("count", sa.BigInteger, nullable=False),
+)
+"""The access log: what was pulled, by whom, from where. Short-lived, and no part of the audit."""

@@ -28,22 +28,24 @@ def router(upstreams: Upstreams, rate_limits: RateLimits) -> APIRouter:
         return UpstreamView.model_validate(upstream)
 
     @routes.get("")
-    async def list_upstreams(asked: Annotated[PageRequest, Depends(page_request)]) -> Page[UpstreamView]:
+    async def list_upstreams(
+        asked: Annotated[PageRequest, Depends(page_request)], actor: Asker
+    ) -> Page[UpstreamView]:
         """List upstreams in the order of their making."""
-        shown, cursor = page_of(await upstreams.page(asked), asked, lambda each: each.id)
+        shown, cursor = page_of(await upstreams.page(asked, actor), asked, lambda each: each.id)
         return Page(items=[UpstreamView.model_validate(each) for each in shown], next_cursor=cursor)
 
     @routes.get("/{identifier}")
-    async def read_upstream(identifier: Identifier, response: Response) -> UpstreamView:
+    async def read_upstream(identifier: Identifier, response: Response, actor: Asker) -> UpstreamView:
         """Read an upstream; its ETag is what a change must name."""
-        upstream = await upstreams.read(identifier)
+        upstream = await upstreams.read(identifier, actor)
         response.headers["ETag"] = etag(upstream.version)
         return UpstreamView.model_validate(upstream)
 
     @routes.get("/{identifier}/rate_limit")
-    async def read_rate_limit(identifier: Identifier) -> RateLimitView:
+    async def read_rate_limit(identifier: Identifier, actor: Asker) -> RateLimitView:
         """Ask the proxies what an upstream last said of its rate limit; 503 when none of them answers."""
-        upstream = await upstreams.read(identifier)
+        upstream = await upstreams.read(identifier, actor)
         return await rate_limits.of(upstream.id)
 
     @routes.patch("/{identifier}")

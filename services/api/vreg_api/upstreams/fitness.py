@@ -6,10 +6,11 @@ Pure. The seal enforces the same again in the broker; here a person is told why.
 from urllib.parse import urlsplit
 
 from vreg_api.identities.store import Identity
-from vreg_api.problems import invalid
+from vreg_api.problems import CREDENTIAL_REQUIRED, FieldProblem, ProblemError, invalid
 from vreg_api.upstreams.store import Upstream
 from vreg_shared.auth_method import UsableFor
 from vreg_shared.catalogue import Catalogue
+from vreg_shared.private_ca import fingerprints
 from vreg_shared.provider import InvalidHostError, Presentation, RegistryKind
 from vreg_shared.realm_trust import may_be_shown_to
 
@@ -39,6 +40,7 @@ def require_fit(catalogue: Catalogue, upstream: Upstream, identity: Identity | N
             )
     else:
         usable_for = _require_usable(catalogue, kind, upstream, identity)
+        _require_known_authority(upstream, usable_for)
     if upstream.token_realm is not None:
         _require_realm(catalogue, kind, upstream, usable_for)
 
@@ -59,8 +61,19 @@ def _require_usable(
             f"the identity's usable_for does not permit this place ({where}); "
             "widen it first, giving its secret again"
         )
-        raise invalid("identity_id", "host_not_permitted", message)
+        raise _not_permitted("identity_id", "host_not_permitted", message)
     return usable_for
+
+
+def _require_known_authority(upstream: Upstream, usable_for: UsableFor) -> None:
+    """Refuse a private CA that the identity was not given for: its holder could pose as the host."""
+    unknown = fingerprints(upstream.private_ca) - set(usable_for.private_ca_sha256)
+    if unknown:
+        message = (
+            f"the identity's usable_for does not name these certificates: add {', '.join(sorted(unknown))} "
+            "to its private_ca_sha256 first, giving its secret again"
+        )
+        raise _not_permitted("private_ca", "private_ca_not_permitted", message)
 
 
 def _require_realm(
@@ -74,7 +87,7 @@ def _require_realm(
     place = _realm_host(catalogue, realm)
     if usable_for is not None and not may_be_shown_to(realm, kind, upstream.host, usable_for):
         message = f"the identity's usable_for does not permit {place}, where its secret would be sent"
-        raise invalid("token_realm", "host_not_permitted", message)
+        raise _not_permitted("token_realm", "host_not_permitted", message)
 
 
 def _realm_host(catalogue: Catalogue, realm: str) -> str:
@@ -99,6 +112,12 @@ def _realm_host(catalogue: Catalogue, realm: str) -> str:
     if host != host.lower() or not is_host:
         raise _bad_realm()
     return host
+
+
+def _not_permitted(field: str, code: str, message: str) -> ProblemError:
+    """Return the problem of a place that a stored secret may not be sent to unless it is given again."""
+    error = FieldProblem(field=field, code=code, message=message)
+    return ProblemError(CREDENTIAL_REQUIRED, f"{field}: {message}", (error,))
 
 
 def _bad_realm() -> Exception:

@@ -8,7 +8,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StrictBool, S
 from vreg_api.fields import Description, Identifier, Name, may_be_left_out
 from vreg_api.upstreams.certificates import parsed_certificates
 from vreg_shared.catalogue import catalogue
-from vreg_shared.messages.upstream import StalePolicy
+from vreg_shared.messages.upstream import STALE_CASES, UNANSWERED, StaleCase
 from vreg_shared.oci.reference import InvalidNameError, RepositoryName
 from vreg_shared.probe import probe_text
 from vreg_shared.rate_limit import RateLimitSource
@@ -33,6 +33,11 @@ def _prefix(text: str) -> str:
         return RepositoryName.parse(trimmed).value if trimmed else ""
     except InvalidNameError as error:
         raise ValueError(str(error)) from error
+
+
+def _each_once(cases: tuple[StaleCase, ...]) -> tuple[StaleCase, ...]:
+    """Return the cases in our own order, so that one policy has one spelling."""
+    return tuple(case for case in STALE_CASES if case in cases)
 
 
 def _list_kinds(schema: dict[str, Any]) -> None:
@@ -78,12 +83,27 @@ TagValidity = Annotated[
         strict=True,
     ),
 ]
-Stale = Annotated[
-    StalePolicy,
+StaleFor = Annotated[
+    tuple[StaleCase, ...],
+    AfterValidator(_each_once),
     Field(
-        title="Stale policy",
-        description="When an older copy may be served: never, while the upstream does not answer, "
-        "or also while it refuses our credential.",
+        title="Serve stale for",
+        description="When a tag's older copy may be served, although its validity has passed: `network`, the "
+        "upstream does not answer; `server_error`, it answers 5xx or nonsense; `throttled`, it answers 429; "
+        "`auth`, it refuses our credential; `deleted`, it says that the tag is gone.",
+        examples=[list(UNANSWERED)],
+    ),
+]
+MaxStale = Annotated[
+    int,
+    Field(
+        title="Longest staleness (seconds)",
+        description="An older copy is not served once its upstream has not confirmed it for so long; null "
+        "means that it is for ever.",
+        ge=0,
+        le=10 * 365 * 24 * 3600,
+        strict=True,
+        examples=[86400],
     ),
 ]
 TokenRealm = Annotated[
@@ -147,7 +167,8 @@ class UpstreamCreate(BaseModel):
     identity_id: IdentityId | None = None
     repository_prefix: RepositoryPrefix = ""
     tag_validity_seconds: TagValidity = 300
-    stale_policy: Stale = "on_unavailable"
+    stale_for: StaleFor = UNANSWERED
+    max_stale_seconds: MaxStale | None = None
     token_realm: TokenRealm | None = None
     private_ca: PrivateCa | None = None
     enabled: Annotated[StrictBool, Field(description="A disabled upstream is never asked.")] = True
@@ -166,7 +187,8 @@ class UpstreamChange(BaseModel):
     identity_id: IdentityId | None = may_be_left_out()
     repository_prefix: RepositoryPrefix = may_be_left_out()
     tag_validity_seconds: TagValidity = may_be_left_out()
-    stale_policy: Stale = may_be_left_out()
+    stale_for: StaleFor = may_be_left_out()
+    max_stale_seconds: MaxStale | None = may_be_left_out()
     token_realm: TokenRealm | None = may_be_left_out()
     private_ca: PrivateCa | None = may_be_left_out()
     enabled: StrictBool = may_be_left_out()
@@ -186,7 +208,8 @@ class UpstreamView(BaseModel):
     identity_id: str | None
     repository_prefix: str
     tag_validity_seconds: int
-    stale_policy: StalePolicy
+    stale_for: tuple[StaleCase, ...]
+    max_stale_seconds: int | None
     token_realm: str | None
     private_ca: str | None
     enabled: bool

@@ -8,10 +8,13 @@ from ulid import ULID
 
 from vreg_api import problems
 from vreg_api.authentication import Actor
+from vreg_api.authorization import require_own_fields, require_permitted
 from vreg_api.etags import Precondition
 from vreg_api.identities.store import IdentityStore
 from vreg_api.ledger import Action, Change, Ledger
 from vreg_api.paging import PageRequest
+from vreg_api.permissions import Action as Permitted
+from vreg_api.permissions import Noun, Thing
 from vreg_api.store.database import Database, Transaction
 from vreg_api.upstreams.fitness import normal_host, require_fit
 from vreg_api.upstreams.schemas import UpstreamChange, UpstreamCreate
@@ -44,7 +47,7 @@ class Upstreams:
         async with self.database.write() as tx:
             await self._require_sound(tx, upstream)
             await self.store.insert(tx, upstream)
-            await self._record(tx, actor, "created", upstream)
+            await self._record(tx, actor, "created", (None, upstream))
         return upstream
 
     def drafted(self, wish: UpstreamCreate) -> Upstream:
@@ -62,22 +65,22 @@ class Upstreams:
         after = replace(before, **given)
         return replace(after, host=normal_host(self.catalogue, after.kind, after.host))
 
-    async def read(self, identifier: str) -> Upstream:
+    async def read(self, identifier: str, actor: Actor) -> Upstream:
         """Return an upstream."""
         async with self.database.read() as tx:
-            return await self._require(tx, identifier)
+            return await self._require(tx, identifier, actor)
 
-    async def page(self, asked: PageRequest) -> Sequence[Upstream]:
+    async def page(self, asked: PageRequest, actor: Actor) -> Sequence[Upstream]:
         """Return a page, and one more if there is one."""
         async with self.database.read() as tx:
-            return await self.store.page(tx, asked)
+            return await self.store.page(tx, asked, actor.limits)
 
     async def change(
         self, identifier: str, wish: UpstreamChange, precondition: Precondition, actor: Actor
     ) -> Upstream:
         """Change an upstream; if its content comes from elsewhere afterwards, what is cached ends."""
         async with self.database.write() as tx:
-            before = await self._require(tx, identifier, lock=True)
+            before = await self._require(tx, identifier, actor, Permitted.CHANGE)
             precondition.require(before.version, NOUN)
             after = self.after(before, wish)
             changed = tuple(
@@ -87,17 +90,18 @@ class Upstreams:
             )
             if not changed:
                 return before
+            require_own_fields(actor, Noun.UPSTREAM, changed)
             epoch = before.cache_epoch + bool(set(changed) & set(_SOURCE))
             after = replace(after, cache_epoch=epoch, version=before.version + 1, updated_at=self.clock.now())
             await self._require_sound(tx, after)
             await self._update(tx, before, after)
-            await self._record(tx, actor, "changed", after, changed)
+            await self._record(tx, actor, "changed", (before, after), changed)
         return after
 
     async def purge(self, identifier: str, actor: Actor) -> Upstream:
         """End the cache's trust in everything this upstream gave, in every proxy, absent ones too."""
         async with self.database.write() as tx:
-            before = await self._require(tx, identifier, lock=True)
+            before = await self._require(tx, identifier, actor, Permitted.DELETE, Noun.CACHED_CONTENT)
             after = replace(
                 before,
                 cache_epoch=before.cache_epoch + 1,
@@ -105,13 +109,13 @@ class Upstreams:
                 updated_at=self.clock.now(),
             )
             await self._update(tx, before, after)
-            await self._record(tx, actor, "purged", after, ("cache_epoch",))
+            await self._record(tx, actor, "purged", (before, after), ("cache_epoch",))
         return after
 
     async def delete(self, identifier: str, precondition: Precondition, actor: Actor) -> None:
         """Delete an upstream that is in no virtual registry."""
         async with self.database.write() as tx:
-            upstream = await self._require(tx, identifier, lock=True)
+            upstream = await self._require(tx, identifier, actor, Permitted.DELETE)
             precondition.require(upstream.version, NOUN)
             users = await self.registries.having_upstream(tx, identifier)
             if users:
@@ -121,13 +125,26 @@ class Upstreams:
                 )
                 raise problems.in_use(NOUN, "deleted", named)
             await self.store.delete(tx, identifier)
-            change = Change("deleted", NOUN, key_of(identifier), upstream.name, upstream.version + 1)
+            change = Change(
+                "deleted", NOUN, key_of(identifier), upstream.name, upstream.version + 1, before=upstream
+            )
             await self.ledger.record(tx, actor, change, None)
 
-    async def _require(self, tx: Transaction, identifier: str, *, lock: bool = False) -> Upstream:
-        upstream = await self.store.find(tx, identifier, lock=lock)
+    async def _require(
+        self,
+        tx: Transaction,
+        identifier: str,
+        actor: Actor,
+        action: Permitted = Permitted.READ,
+        noun: Noun = Noun.UPSTREAM,
+    ) -> Upstream:
+        upstream = await self.store.find(tx, identifier, lock=action is not Permitted.READ)
         if upstream is None:
             raise problems.not_found(NOUN, identifier)
+        if actor.limits is not None:
+            users = await self.registries.having_upstream(tx, identifier)
+            thing = Thing(noun, frozenset(registry_id for registry_id, _ in users))
+            require_permitted(actor, action, thing, NOUN, identifier)
         return upstream
 
     async def _require_sound(self, tx: Transaction, upstream: Upstream) -> None:
@@ -145,7 +162,13 @@ class Upstreams:
             raise problems.version_mismatch(NOUN)
 
     async def _record(
-        self, tx: Transaction, actor: Actor, action: Action, upstream: Upstream, fields: tuple[str, ...] = ()
+        self,
+        tx: Transaction,
+        actor: Actor,
+        action: Action,
+        states: tuple[Upstream | None, Upstream],
+        fields: tuple[str, ...] = (),
     ) -> None:
-        change = Change(action, NOUN, key_of(upstream.id), upstream.name, upstream.version, fields)
-        await self.ledger.record(tx, actor, change, upstream.record())
+        before, after = states
+        change = Change(action, NOUN, key_of(after.id), after.name, after.version, fields, before, after)
+        await self.ledger.record(tx, actor, change, after.record())

@@ -9,10 +9,11 @@ import sqlalchemy as sa
 
 from vreg_api.fields import name_key
 from vreg_api.paging import PageRequest
+from vreg_api.permissions import Limits
 from vreg_api.store import rows
 from vreg_api.store.database import Transaction
-from vreg_api.store.tables import UPSTREAMS
-from vreg_shared.messages.upstream import StalePolicy, UpstreamRecord
+from vreg_api.store.tables import MEMBERSHIPS, UPSTREAMS
+from vreg_shared.messages.upstream import StaleCase, UpstreamRecord
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,7 +28,8 @@ class Upstream:
     identity_id: str | None
     repository_prefix: str
     tag_validity_seconds: int
-    stale_policy: StalePolicy
+    stale_for: tuple[StaleCase, ...]
+    max_stale_seconds: int | None
     token_realm: str | None
     private_ca: str | None
     enabled: bool
@@ -50,9 +52,9 @@ class UpstreamStore:
         row = await rows.find(tx, UPSTREAMS, identifier, lock=lock)
         return _upstream(row) if row is not None else None
 
-    async def page(self, tx: Transaction, asked: PageRequest) -> Sequence[Upstream]:
-        """Return a page, and one more if there is one."""
-        return [_upstream(row) for row in await rows.page(tx, UPSTREAMS, asked)]
+    async def page(self, tx: Transaction, asked: PageRequest, limits: Limits) -> Sequence[Upstream]:
+        """Return a page of those that a registry within `limits` has, and one more if there is one."""
+        return [_upstream(row) for row in await rows.page(tx, UPSTREAMS, asked, _within(limits))]
 
     async def using_identity(self, tx: Transaction, identity_id: str) -> Sequence[Upstream]:
         """Return the upstreams that use an identity."""
@@ -61,10 +63,15 @@ class UpstreamStore:
         )
         return [_upstream(row) for row in (await tx.execute(statement)).mappings()]
 
-    async def missing(self, tx: Transaction, identifiers: Sequence[str]) -> set[str]:
-        """Return those of `identifiers` that are no upstreams, and keep the others from being deleted."""
+    async def missing(self, tx: Transaction, identifiers: Sequence[str], limits: Limits) -> set[str]:
+        """Return those of `identifiers` that are no upstreams, and keep the others from being deleted.
+
+        An upstream that no registry within `limits` has is as good as none.
+        """
         statement = (
-            sa.select(UPSTREAMS.c.id).where(UPSTREAMS.c.id.in_(identifiers)).with_for_update(read=True)
+            sa.select(UPSTREAMS.c.id)
+            .where(UPSTREAMS.c.id.in_(identifiers), _within(limits))
+            .with_for_update(read=True)
         )
         return set(identifiers) - set((await tx.execute(statement)).scalars())
 
@@ -89,13 +96,24 @@ class UpstreamStore:
         upstream = await self.find(tx, identifier)
         return (upstream.version, upstream.record()) if upstream is not None else None
 
-    async def ids(self, tx: Transaction) -> list[str]:
-        """Return every id."""
-        return await rows.ids(tx, UPSTREAMS)
+    async def ids(self, tx: Transaction, limits: Limits = None) -> list[str]:
+        """Return every id within `limits`."""
+        statement = sa.select(UPSTREAMS.c.id).where(_within(limits)).order_by(UPSTREAMS.c.id)
+        return list((await tx.execute(statement)).scalars())
+
+
+def _within(limits: Limits) -> sa.ColumnElement[bool]:
+    """Whether a registry within `limits` has the upstream."""
+    if limits is None:
+        return sa.true()
+    return UPSTREAMS.c.id.in_(
+        sa.select(MEMBERSHIPS.c.upstream_id).where(MEMBERSHIPS.c.registry_id.in_(limits))
+    )
 
 
 def _upstream(row: rows.Row) -> Upstream:
-    return Upstream(**{name: value for name, value in row.items() if name != "name_key"})
+    values = {name: value for name, value in row.items() if name != "name_key"}
+    return Upstream(**values | {"stale_for": tuple(row["stale_for"])})
 
 
 def _values(upstream: Upstream) -> dict[str, Any]:

@@ -34,16 +34,18 @@ def router(registries: VirtualRegistries) -> APIRouter:
 
     @routes.get("")
     async def list_virtual_registries(
-        asked: Annotated[PageRequest, Depends(page_request)],
+        asked: Annotated[PageRequest, Depends(page_request)], actor: Asker
     ) -> Page[VirtualRegistryView]:
         """List virtual registries in the order of their making; `name` is looked for in slugs."""
-        shown, cursor = page_of(await registries.page(asked), asked, lambda each: each.id)
+        shown, cursor = page_of(await registries.page(asked, actor), asked, lambda each: each.id)
         return Page(items=[VirtualRegistryView.model_validate(each) for each in shown], next_cursor=cursor)
 
     @routes.get("/{identifier}")
-    async def read_virtual_registry(identifier: Identifier, response: Response) -> VirtualRegistryView:
+    async def read_virtual_registry(
+        identifier: Identifier, response: Response, actor: Asker
+    ) -> VirtualRegistryView:
         """Read a virtual registry; its ETag is what a change must name."""
-        registry = await registries.read(identifier)
+        registry = await registries.read(identifier, actor)
         response.headers["ETag"] = etag(registry.version)
         return VirtualRegistryView.model_validate(registry)
 

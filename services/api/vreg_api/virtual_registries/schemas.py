@@ -7,6 +7,7 @@ from typing import Annotated, Final, Literal
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StrictBool, StringConstraints
 
 from vreg_api.fields import Description, Identifier, may_be_left_out
+from vreg_shared.messages.registry import OnSourceChange
 
 _SLUG: Final = re.compile(r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*", re.ASCII)
 _PATTERN: Final = re.compile(r"[a-z0-9._/*?-]+", re.ASCII)
@@ -16,6 +17,9 @@ RESERVED_SLUGS: Final = frozenset(
 )
 _MAX_MEMBERSHIPS: Final = 100
 _MAX_PATTERNS: Final = 100
+_MAX_NAMESPACES: Final = 20
+_LABEL: Final = r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?"
+_NAMESPACE: Final = re.compile(rf"{_LABEL}(?:\.{_LABEL})*(?::[1-9][0-9]{{0,4}})?", re.ASCII)
 
 
 def _slug(text: str) -> str:
@@ -33,6 +37,17 @@ def _pattern(text: str) -> str:
         message = "is a repository's name in lower case, with * for anything and ? for one character"
         raise ValueError(message)
     return text
+
+
+def _namespace(text: str) -> str:
+    if _NAMESPACE.fullmatch(text) is None:
+        message = "is the host of a registry in lower case, as docker.io, with a port if it has one"
+        raise ValueError(message)
+    return text
+
+
+def _sorted_once(namespaces: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple(sorted(set(namespaces)))
 
 
 def _no_duplicates(memberships: tuple["Membership", ...]) -> tuple["Membership", ...]:
@@ -81,6 +96,27 @@ Memberships = Annotated[
     ),
 ]
 
+SourceChange = Annotated[
+    OnSourceChange,
+    Field(
+        title="On a change of source",
+        description="What follows when a repository would come from another upstream than so far: `allow` "
+        "serves it, `block` answers 403 until somebody decides. Both are audited.",
+    ),
+]
+
+
+MirrorNamespaces = Annotated[
+    tuple[Annotated[str, StringConstraints(min_length=1, max_length=255), AfterValidator(_namespace)], ...],
+    AfterValidator(_sorted_once),
+    Field(
+        title="Mirror namespaces",
+        description="Registries this one stands in for: clients that use vreg as a mirror name them.",
+        max_length=_MAX_NAMESPACES,
+        examples=[["docker.io"]],
+    ),
+]
+
 
 class VirtualRegistryCreate(BaseModel):
     """A named, ordered list of upstreams that clients see as one registry."""
@@ -108,7 +144,9 @@ class VirtualRegistryCreate(BaseModel):
     anonymous_pull: Annotated[
         StrictBool, Field(description="Whether anybody who reaches the proxy may pull.")
     ] = False
+    on_source_change: SourceChange = "allow"
     memberships: Memberships = ()
+    mirror_namespaces: MirrorNamespaces = ()
 
 
 class VirtualRegistryChange(BaseModel):
@@ -119,7 +157,9 @@ class VirtualRegistryChange(BaseModel):
     slug: Slug = may_be_left_out()
     description: Description = may_be_left_out()
     anonymous_pull: StrictBool = may_be_left_out()
+    on_source_change: SourceChange = may_be_left_out()
     memberships: Memberships = may_be_left_out()
+    mirror_namespaces: MirrorNamespaces = may_be_left_out()
 
 
 class VirtualRegistryView(BaseModel):
@@ -131,7 +171,9 @@ class VirtualRegistryView(BaseModel):
     slug: str
     description: str
     anonymous_pull: bool
+    on_source_change: OnSourceChange
     memberships: tuple[Membership, ...]
+    mirror_namespaces: tuple[str, ...]
     version: int
     created_at: datetime
     updated_at: datetime

@@ -9,21 +9,24 @@ from typing import Any
 import sqlalchemy as sa
 
 from vreg_api.paging import PageRequest
+from vreg_api.permissions import Limits
 from vreg_api.store import rows
 from vreg_api.store.database import Transaction
-from vreg_api.store.tables import MEMBERSHIPS, VIRTUAL_REGISTRIES
-from vreg_shared.messages.registry import MembershipRecord, RegistryRecord
+from vreg_api.store.tables import MEMBERSHIPS, MIRROR_NAMESPACES, UPSTREAMS, VIRTUAL_REGISTRIES
+from vreg_shared.messages.registry import MembershipRecord, OnSourceChange, RegistryRecord
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class VirtualRegistry:
-    """A row, with its memberships in order."""
+    """A row, with its memberships in order and its mirror namespaces."""
 
     id: str
     slug: str
     description: str
     anonymous_pull: bool
+    on_source_change: OnSourceChange
     memberships: tuple[MembershipRecord, ...]
+    mirror_namespaces: tuple[str, ...]
     version: int
     created_at: datetime
     updated_at: datetime
@@ -39,11 +42,12 @@ class VirtualRegistryStore:
     async def find(self, tx: Transaction, identifier: str, *, lock: bool = False) -> VirtualRegistry | None:
         """Return a registry; `lock` keeps it as it is until the transaction ends."""
         row = await rows.find(tx, VIRTUAL_REGISTRIES, identifier, lock=lock)
-        return (await _with_memberships(tx, [row]))[0] if row is not None else None
+        return (await _with_parts(tx, [row]))[0] if row is not None else None
 
-    async def page(self, tx: Transaction, asked: PageRequest) -> Sequence[VirtualRegistry]:
-        """Return a page, and one more if there is one."""
-        return await _with_memberships(tx, await rows.page(tx, VIRTUAL_REGISTRIES, asked))
+    async def page(self, tx: Transaction, asked: PageRequest, limits: Limits) -> Sequence[VirtualRegistry]:
+        """Return a page within `limits`, and one more if there is one."""
+        within = VIRTUAL_REGISTRIES.c.id.in_(limits) if limits is not None else None
+        return await _with_parts(tx, await rows.page(tx, VIRTUAL_REGISTRIES, asked, within))
 
     async def having_upstream(self, tx: Transaction, upstream_id: str) -> Sequence[tuple[str, str]]:
         """Return id and slug of the registries an upstream is in."""
@@ -55,6 +59,15 @@ class VirtualRegistryStore:
         )
         return [(row.id, row.slug) for row in await tx.execute(statement)]
 
+    async def using_identity(self, tx: Transaction, identity_id: str) -> frozenset[str]:
+        """Return the ids of the registries that have an upstream which uses an identity."""
+        statement = (
+            sa.select(MEMBERSHIPS.c.registry_id)
+            .join(UPSTREAMS, UPSTREAMS.c.id == MEMBERSHIPS.c.upstream_id)
+            .where(UPSTREAMS.c.identity_id == identity_id)
+        )
+        return frozenset((await tx.execute(statement)).scalars())
+
     async def missing(self, tx: Transaction, identifiers: Sequence[str]) -> set[str]:
         """Return those of `identifiers` that are no registries, and keep the others from being deleted."""
         column = VIRTUAL_REGISTRIES.c.id
@@ -65,22 +78,30 @@ class VirtualRegistryStore:
         """Return the id of the registry with this slug."""
         return await rows.id_of_name(tx, VIRTUAL_REGISTRIES.c.slug, slug)
 
+    async def mirrors_elsewhere(self, tx: Transaction, registry: VirtualRegistry) -> bool:
+        """Whether another registry mirrors a namespace of this one."""
+        columns = MIRROR_NAMESPACES.c
+        statement = sa.select(columns.namespace).where(
+            columns.namespace.in_(registry.mirror_namespaces), columns.registry_id != registry.id
+        )
+        return (await tx.execute(statement.limit(1))).first() is not None
+
     async def insert(self, tx: Transaction, registry: VirtualRegistry) -> None:
-        """Add a registry and its memberships."""
+        """Add a registry and its parts."""
         await rows.insert(tx, VIRTUAL_REGISTRIES, _values(registry))
-        await _insert_memberships(tx, registry)
+        await _insert_parts(tx, registry)
 
     async def update(self, tx: Transaction, registry: VirtualRegistry, *, old_version: int) -> bool:
-        """Write a registry and its memberships; return whether it still had its old version."""
+        """Write a registry and its parts; return whether it still had its old version."""
         if not await rows.update(tx, VIRTUAL_REGISTRIES, _values(registry), old_version=old_version):
             return False
-        await _delete_memberships(tx, registry.id)
-        await _insert_memberships(tx, registry)
+        await _delete_parts(tx, registry.id)
+        await _insert_parts(tx, registry)
         return True
 
     async def delete(self, tx: Transaction, identifier: str) -> None:
-        """Remove a registry and its memberships."""
-        await _delete_memberships(tx, identifier)
+        """Remove a registry and its parts."""
+        await _delete_parts(tx, identifier)
         await rows.delete(tx, VIRTUAL_REGISTRIES, identifier)
 
     async def record(self, tx: Transaction, identifier: str) -> tuple[int, RegistryRecord] | None:
@@ -93,18 +114,29 @@ class VirtualRegistryStore:
         return await rows.ids(tx, VIRTUAL_REGISTRIES)
 
 
-async def _with_memberships(tx: Transaction, found: Sequence[rows.Row]) -> list[VirtualRegistry]:
-    statement = (
-        sa.select(MEMBERSHIPS)
-        .where(MEMBERSHIPS.c.registry_id.in_([row["id"] for row in found]))
-        .order_by(MEMBERSHIPS.c.registry_id, MEMBERSHIPS.c.position)
-    )
-    memberships = (await tx.execute(statement)).mappings().all()
-    by_registry = {
-        registry_id: tuple(_membership(row) for row in group)
-        for registry_id, group in groupby(memberships, key=lambda row: row["registry_id"])
+async def _with_parts(tx: Transaction, found: Sequence[rows.Row]) -> list[VirtualRegistry]:
+    ids = [row["id"] for row in found]
+    memberships = await _parts(tx, MEMBERSHIPS, MEMBERSHIPS.c.position, ids)
+    namespaces = await _parts(tx, MIRROR_NAMESPACES, MIRROR_NAMESPACES.c.namespace, ids)
+    return [
+        VirtualRegistry(
+            **row,
+            memberships=tuple(_membership(each) for each in memberships.get(row["id"], ())),
+            mirror_namespaces=tuple(each["namespace"] for each in namespaces.get(row["id"], ())),
+        )
+        for row in found
+    ]
+
+
+async def _parts(
+    tx: Transaction, table: sa.Table, order: sa.Column[Any], ids: Sequence[str]
+) -> dict[str, list[rows.Row]]:
+    """Return the rows of these registries in a table of parts, by registry and in order."""
+    statement = sa.select(table).where(table.c.registry_id.in_(ids)).order_by(table.c.registry_id, order)
+    found = (await tx.execute(statement)).mappings().all()
+    return {
+        registry_id: list(group) for registry_id, group in groupby(found, key=lambda row: row["registry_id"])
     }
-    return [VirtualRegistry(**row, memberships=by_registry.get(row["id"], ())) for row in found]
 
 
 def _membership(row: rows.Row) -> MembershipRecord:
@@ -113,7 +145,10 @@ def _membership(row: rows.Row) -> MembershipRecord:
     )
 
 
-async def _insert_memberships(tx: Transaction, registry: VirtualRegistry) -> None:
+async def _insert_parts(tx: Transaction, registry: VirtualRegistry) -> None:
+    if registry.mirror_namespaces:
+        named = [{"namespace": each, "registry_id": registry.id} for each in registry.mirror_namespaces]
+        await tx.execute(sa.insert(MIRROR_NAMESPACES), named)
     if registry.memberships:
         values = [
             {
@@ -129,10 +164,11 @@ async def _insert_memberships(tx: Transaction, registry: VirtualRegistry) -> Non
         await tx.execute(sa.insert(MEMBERSHIPS), values)
 
 
-async def _delete_memberships(tx: Transaction, registry_id: str) -> None:
-    await tx.execute(sa.delete(MEMBERSHIPS).where(MEMBERSHIPS.c.registry_id == registry_id))
+async def _delete_parts(tx: Transaction, registry_id: str) -> None:
+    for table in (MEMBERSHIPS, MIRROR_NAMESPACES):
+        await tx.execute(sa.delete(table).where(table.c.registry_id == registry_id))
 
 
 def _values(registry: VirtualRegistry) -> dict[str, Any]:
-    names = VirtualRegistry.__dataclass_fields__
-    return {name: getattr(registry, name) for name in names if name != "memberships"}
+    names = VirtualRegistry.__dataclass_fields__.keys() - {"memberships", "mirror_namespaces"}
+    return {name: getattr(registry, name) for name in names}

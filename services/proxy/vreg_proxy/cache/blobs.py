@@ -2,17 +2,20 @@
 
 import asyncio
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
 import structlog
 
 from vreg_proxy.cache.body import Body
-from vreg_proxy.cache.content_store import CacheUnwritableError, make_folder
+from vreg_proxy.cache.content_store import CacheUnwritableError, is_same_file, make_folder
+from vreg_proxy.cache.disk_state import DiskState
 from vreg_proxy.cache.download import Download
 from vreg_proxy.cache.endings import Ending, Failed, Refused, Unwritable, Verified
 from vreg_proxy.cache.fill_owner import Workshop
 from vreg_proxy.cache.fills import Fills
+from vreg_proxy.cache.hits import Hit
 from vreg_proxy.cache.index import Index
 from vreg_proxy.cache.origin import Kind, Origin, Right
 from vreg_proxy.cache.reader import WITHHELD, BlobReader, ReadingRoom
@@ -41,31 +44,41 @@ class Blobs:
     A file this process did not write is hashed once before its last bytes are trusted.
     """
 
-    def __init__(self, folder: Path, workshop: Workshop, index: Index, tasks: asyncio.TaskGroup) -> None:
+    def __init__(  # noqa: PLR0913 - each is a collaborator of its own
+        self,
+        folder: Path,
+        workshop: Workshop,
+        index: Index,
+        disk: DiskState,
+        tasks: asyncio.TaskGroup,
+        *,
+        on_bad: Callable[[Digest], None],
+    ) -> None:
         self._folder = folder
         self._workshop = workshop
         self._index = index
+        self._disk = disk
+        self._on_bad = on_bad
         self._tasks = tasks
-        self._fills = Fills(folder, workshop, tasks, self._fill_ended)
+        self.fills = Fills(folder, workshop, tasks, self._fill_ended)
         self._room = ReadingRoom(workshop.executor)
         self._proofs: dict[tuple[Origin, Digest], asyncio.Task[int | Verdict]] = {}
         self._checks: dict[Digest, Body] = {}
         self._proved: Recent[Digest, _Signature] = Recent(MOST_PROVED)
-        self.problem: str | None = None
 
     def prepare(self) -> None:
         """Make the folder and sweep up after dead processes; do without one that cannot be written."""
         try:
             make_folder(self._folder)
-            self._fills.reclaim()
+            self.fills.reclaim()
         except CacheUnwritableError as error:
-            self.problem = str(error)
+            self._disk.broke(str(error))
         except OSError as error:
-            self.problem = f"the cache folder cannot be written: {error.strerror}"
+            self._disk.broke(f"the cache folder cannot be written: {error.strerror}")
 
     def stop(self) -> None:
         """End what this process fetches."""
-        self._fills.stop()
+        self.fills.stop()
         for proof in self._proofs.values():
             proof.cancel()
 
@@ -81,10 +94,12 @@ class Blobs:
         for _ in range(ATTEMPTS):
             has_right = await self._index.right(origin, digest, Kind.BLOB) is not None
             body = await self._here(digest, origin)
+            hit = Hit.DISK
             if body is None:
-                body = self._fills.join(digest, origin, source)
+                hit = Hit.FILLED if self.fills.current(digest, origin) is None else Hit.JOINED
+                body = self.fills.join(digest, origin, source)
             try:
-                outcome = await self._admitted(body, origin, source, has_right=has_right)
+                outcome = await self._admitted(body, origin, source, hit, has_right=has_right)
             except BaseException:
                 body.leave()
                 raise
@@ -97,7 +112,7 @@ class Blobs:
         return Verdict(Answer.UNAVAILABLE, "contended")
 
     async def _admitted(
-        self, body: Body, origin: Origin, source: BlobSource, *, has_right: bool
+        self, body: Body, origin: Origin, source: BlobSource, hit: Hit, *, has_right: bool
     ) -> BlobReader | Verdict | None:
         """Wait for the right and the size; None means that there was nothing for us: begin again."""
         while True:
@@ -120,11 +135,11 @@ class Blobs:
                     return proof
                 has_right = True
             elif has_right and body.size is not None and not _is_worth_waiting_for(body, body.size):
-                return self._reader(body, source)
+                return self._reader(body, origin, source, hit)
             else:
                 await body.changed()
 
-    def _reader(self, body: Body, source: BlobSource) -> BlobReader:
+    def _reader(self, body: Body, origin: Origin, source: BlobSource, hit: Hit) -> BlobReader:
         def continued(position: int, hasher: RunningHash) -> Download:
             async def prefix() -> str:
                 return hasher.hexdigest()
@@ -135,11 +150,14 @@ class Blobs:
                 self._workshop.patience,
                 prefix=prefix,
                 on_open=lambda _: None,
+                on_bytes=lambda size: self._workshop.fetched(origin.upstream_id, size),
                 position=position,
                 size=body.size,
             )
 
-        return BlobReader(body, self._room, continued)
+        if hit is Hit.FILLED and not body.is_ours:
+            hit = Hit.JOINED  # another process fetches
+        return BlobReader(body, self._room, continued, hit)
 
     def _grant(self, origin: Origin, body: Body) -> None:
         self._index.grant(origin, body.digest, Right(OCTET_STREAM, body.size or 0, Kind.BLOB))
@@ -158,7 +176,7 @@ class Blobs:
 
     async def _here(self, digest: Digest, origin: Origin) -> Body | None:
         """Return committed content, joined; unless its file is known as sound, somebody begins to hash it."""
-        if self._fills.current(digest, origin) is not None:
+        if self.fills.current(digest, origin) is not None:
             return None
         if (checking := self._checks.get(digest)) is not None:
             checking.join()
@@ -190,9 +208,9 @@ class Blobs:
             if is_sound:
                 self._proved.put(body.digest, _signature(descriptor))
             else:
-                _log.error("cache_content_bad", digest=str(body.digest))
                 quarantine = self._workshop.store.quarantine
                 await in_thread(self._workshop.executor, quarantine, body.digest, descriptor)
+                self._on_bad(body.digest)
         finally:
             del self._checks[body.digest]
             body.end(Verified() if is_sound else Failed(ROTTEN))
@@ -202,16 +220,24 @@ class Blobs:
         """Note what a fill of this process, or one it followed, came to."""
         match ending:
             case Verified():
-                self.problem = None
                 if body.descriptor is not None:
-                    self._proved.put(body.digest, _signature(body.descriptor))
+                    self._kept(body, body.descriptor)
             case Unwritable(position, _):
-                self.problem = "the cache takes no more bytes: blobs are passed through; free some space"
+                self._disk.broke("the cache takes no more bytes: blobs are passed through; free some space")
                 _log.warning("cache_passes_through", digest=str(body.digest), position=position)
             case Failed(reason):
                 _log.warning("cache_fill_failed", digest=str(body.digest), reason=reason)
             case Refused():
                 pass
+
+    def _kept(self, body: Body, descriptor: int) -> None:
+        """Note that a blob is proved, and on disk; one that could not be named is not."""
+        self._proved.put(body.digest, _signature(descriptor))
+        if is_same_file(self._workshop.store.path(body.digest), descriptor):
+            self._disk.works()
+            self._index.kept(body.digest, body.available)
+        else:
+            self._disk.broke("a finished blob could not be kept; look at the cache's disk")
 
 
 async def _asked(source: BlobSource) -> int | Verdict:

@@ -1,51 +1,78 @@
 """The proxy's cache as its endpoints see it: manifests, tags, and blobs that many read and one fetches."""
 
-import asyncio
-from collections.abc import AsyncIterator
-from concurrent.futures import Executor, ThreadPoolExecutor
-from contextlib import asynccontextmanager
+from collections.abc import Callable
+from concurrent.futures import Executor
 from datetime import datetime
-from pathlib import Path
 from typing import Final
 
 import structlog
 
+from vreg_proxy.cache.bad_content import BadContent
 from vreg_proxy.cache.blobs import Blobs
-from vreg_proxy.cache.content_store import CacheUnwritableError, ContentStore
-from vreg_proxy.cache.download import Patience
-from vreg_proxy.cache.fill_owner import Workshop
+from vreg_proxy.cache.content_store import CacheUnwritableError, ContentStore, WrongContentError
+from vreg_proxy.cache.contents import Contents
+from vreg_proxy.cache.disk_state import DiskState
 from vreg_proxy.cache.index import Index, TagEntry
 from vreg_proxy.cache.origin import Kind, Origin, Right
 from vreg_proxy.cache.reader import BlobReader
 from vreg_proxy.cache.recent import Recent
 from vreg_proxy.cache.source import BlobSource
+from vreg_proxy.cache.statistics import Statistics
 from vreg_proxy.cache.threads import in_thread
-from vreg_shared.clock import Clock
 from vreg_shared.oci.digest import Digest
 from vreg_shared.provider import Verdict
 from vreg_shared.registry_client.results import Manifest
 
-THREADS: Final = 8
 MANIFESTS_IN_MEMORY: Final = 64 * 1024 * 1024
-KEEP_FREE: Final = 32 * 1024 * 1024
 
 _log: Final = structlog.stdlib.get_logger()
 
 
 class Cache:
-    """Made by `open_cache`. Every question is asked for one origin, and answered from its rights alone."""
+    """Made by `open_cache`. Every question is asked for one origin, and answered from its rights alone.
 
-    def __init__(self, store: ContentStore, index: Index, blobs: Blobs, executor: Executor) -> None:
+    `statistics` tell what it did, `contents` are for people who look into it, and `folder_id` names the
+    folder that several processes share.
+    """
+
+    def __init__(  # noqa: PLR0913 - each is a side of the cache
+        self,
+        *,
+        store: ContentStore,
+        index: Index,
+        blobs: Blobs,
+        disk: DiskState,
+        statistics: Statistics,
+        bad_content: BadContent,
+        contents: Contents,
+        executor: Executor,
+        folder_id: str,
+    ) -> None:
         self._store = store
         self._index = index
         self._blobs = blobs
+        self._disk = disk
+        self._bad_content = bad_content
         self._executor = executor
         self._manifests: Recent[Digest, bytes] = Recent(MANIFESTS_IN_MEMORY, len)
+        self._on_purge: list[Callable[[], None]] = [self._manifests.clear]
+        self.statistics = statistics
+        self.contents = contents
+        self.folder_id = folder_id
 
     @property
     def problem(self) -> str | None:
         """Return why nothing is kept at the moment, for readiness and logs; pulls go on."""
-        return self._blobs.problem or self._index.problem
+        return self._disk.problem or self._index.problem
+
+    def on_purge(self, listener: Callable[[], None]) -> None:
+        """Tell this listener when rights were taken away, so that it forgets what it has in memory."""
+        self._on_purge.append(listener)
+
+    def purged(self) -> None:
+        """Forget what is in memory, here and at all listeners."""
+        for listener in self._on_purge:
+            listener()
 
     async def manifest(self, origin: Origin, digest: Digest) -> Manifest | None:
         """Return a manifest this origin has a right to; None means: ask the upstream, by digest.
@@ -55,12 +82,9 @@ class Cache:
         right = await self._index.right(origin, digest, Kind.MANIFEST)
         if right is None:
             return None
-        body = self._manifests.get(digest)
+        body = self._manifests.get(digest) or await self._from_disk(digest)
         if body is None:
-            body = await in_thread(self._executor, self._store.read_whole, digest)
-            if body is None:
-                return None
-            self._manifests.put(digest, body)
+            return None
         self._index.used(digest)
         return Manifest(digest, right.media_type, body)
 
@@ -69,10 +93,14 @@ class Cache:
         self._manifests.put(manifest.digest, manifest.body)
         right = Right(manifest.media_type, len(manifest.body), Kind.MANIFEST)
         self._index.grant(origin, manifest.digest, right)
+        self.statistics.fetched(origin.upstream_id, len(manifest.body))
         try:
             await in_thread(self._executor, self._store.put, manifest.digest, manifest.body)
         except CacheUnwritableError as error:
             _log.warning("cache_unwritable", digest=str(manifest.digest), problem=str(error))
+            self._disk.broke(str(error))
+        else:
+            self._index.kept(manifest.digest, len(manifest.body))
 
     def grant_manifest(self, origin: Origin, digest: Digest, media_type: str, size: int) -> None:
         """Remember that the origin's upstream answered a HEAD or GET for this very manifest with 2xx."""
@@ -102,6 +130,10 @@ class Cache:
         """Return the upstream that served this repository of a virtual registry last."""
         return await self._index.server_of(registry_id, repository)
 
+    async def served(self, registry_id: str, after: str, most: int) -> list[tuple[str, str]] | None:
+        """Return repositories that were served, by name, each with its upstream; None: nobody can say."""
+        return await self._index.served(registry_id, after, most)
+
     def remember_server(self, registry_id: str, repository: str, upstream_id: str) -> None:
         """Remember which upstream served this repository."""
         self._index.remember_server(registry_id, repository, upstream_id)
@@ -114,27 +146,12 @@ class Cache:
         """Wait until rights given so far can be seen by other processes."""
         await self._index.flushed()
 
-
-@asynccontextmanager
-async def open_cache(
-    root: Path, clock: Clock, *, patience: Patience | None = None, keep_free: int = KEEP_FREE
-) -> AsyncIterator[Cache]:
-    """Run a cache in this folder; several processes of one host may share it, on a local file system.
-
-    `keep_free` is the room in bytes below which new blobs are passed through. Leaving the context cancels
-    the fills of this process; readers in other processes take them over.
-    """
-    store = ContentStore(root)
-    with ThreadPoolExecutor(THREADS, "cache") as executor:
-        workshop = Workshop(store, executor, patience or Patience(), keep_free)
-        index = Index(root / "index.db", clock)
+    async def _from_disk(self, digest: Digest) -> bytes | None:
         try:
-            async with asyncio.TaskGroup() as tasks:
-                blobs = Blobs(root / "filling", workshop, index, tasks)
-                await in_thread(executor, blobs.prepare)
-                try:
-                    yield Cache(store, index, blobs, executor)
-                finally:
-                    blobs.stop()
-        finally:
-            await index.close()
+            body = await in_thread(self._executor, self._store.read_whole, digest)
+        except WrongContentError:
+            self._bad_content.found(digest)
+            return None
+        if body is not None:
+            self._manifests.put(digest, body)
+        return body

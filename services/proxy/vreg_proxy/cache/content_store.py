@@ -3,17 +3,19 @@
 import fcntl
 import os
 import tempfile
+from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
 from vreg_proxy.cache.running_hash import running_hash
 from vreg_shared.errors import VregError
-from vreg_shared.oci.digest import Digest
+from vreg_shared.oci.digest import Digest, InvalidDigestError
 
 QUARANTINED: Final = 16
 """Bad entries kept for a person to look at; older ones go."""
 PIECE: Final = 1024 * 1024
+PROBE: Final = 64 * 1024
 
 
 class CacheUnwritableError(VregError):
@@ -21,7 +23,7 @@ class CacheUnwritableError(VregError):
 
 
 class WrongContentError(VregError):
-    """The bytes are not those the digest names; nothing was kept. Fetch them again."""
+    """The bytes are not those the digest names, and are not kept. Fetch them again."""
 
 
 class ContentStore:
@@ -45,11 +47,61 @@ class ContentStore:
 
     def has_room(self, size: int) -> bool:
         """Whether the disk has this many bytes left; a disk that cannot say is tried."""
+        free = self.free_bytes()
+        return free is None or free >= size
+
+    def free_bytes(self) -> int | None:
+        """Return what the disk has left for us, or None when it cannot say."""
         try:
             free = os.statvfs(self._root)
         except OSError:
-            return True
-        return free.f_bavail * free.f_frsize >= size
+            return None
+        return free.f_bavail * free.f_frsize
+
+    def bytes_beside(self) -> int:
+        """Return the bytes of fills under way and of what is quarantined."""
+        return sum(
+            _size(path) for folder in (self._root / "filling", self._quarantine) for path in _in(folder)
+        )
+
+    def walk(self) -> Iterator[tuple[Digest, int, int]]:
+        """Give digest, size and Unix second of every file of content; other files are left alone."""
+        for path in self._content.glob("*/*/*"):
+            with suppress(OSError, InvalidDigestError):
+                found = path.stat()
+                yield (
+                    Digest.parse(f"{path.parent.parent.name}:{path.name}"),
+                    found.st_size,
+                    int(found.st_mtime),
+                )
+
+    def remove(self, digest: Digest) -> bool:
+        """Take content's name away, and its bytes with the last reader; tell whether it was here."""
+        try:
+            self.path(digest).unlink()
+        except OSError:
+            return False
+        return True
+
+    def empty_quarantine(self) -> int:
+        """Remove what was put aside; return its bytes."""
+        freed = 0
+        for path in _in(self._quarantine):
+            size = _size(path)
+            with suppress(OSError):
+                path.unlink()
+                freed += size
+        return freed
+
+    def try_to_write(self) -> None:
+        """Write a little and remove it again. Raises CacheUnwritableError."""
+        make_folder(self._root / "filling")
+        try:
+            with tempfile.TemporaryFile(dir=self._root / "filling", buffering=0) as probe:
+                if probe.write(bytes(PROBE)) != PROBE:
+                    raise CacheUnwritableError("the cache's disk is full; free some space")
+        except OSError as error:
+            raise CacheUnwritableError(f"the cache takes no bytes: {error.strerror}") from error
 
     def commit(self, part: Path, descriptor: int, digest: Digest, size: int) -> None:
         """Give finished, hashed bytes their name, so that it survives a crash or is not there at all.
@@ -63,7 +115,8 @@ class ContentStore:
             os.fsync(descriptor)
             is_known = target.parent.is_dir()
             target.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-            part.rename(target)
+            if not is_same_file(target, descriptor):  # a dead owner may have come as far as this
+                part.rename(target)
             for folder in [target.parent] if is_known else list(target.parents)[:4]:
                 fsync_folder(folder)
         except OSError as error:
@@ -95,7 +148,10 @@ class ContentStore:
             os.close(descriptor)
 
     def read_whole(self, digest: Digest) -> bytes | None:
-        """Return small content after hashing it again; bad content is put aside and reads as missing."""
+        """Return small content after hashing it again, or None when it is not here.
+
+        Bad content is put aside and raises WrongContentError.
+        """
         descriptor = self.open(digest)
         if descriptor is None:
             return None
@@ -103,7 +159,7 @@ class ContentStore:
             body = _read_to_end(descriptor)
             if Digest.of(body, digest.algorithm) != digest:
                 self.quarantine(digest, descriptor)
-                return None
+                raise WrongContentError("the bytes on disk are not those the digest names")
         except OSError:
             return None
         finally:
@@ -137,6 +193,20 @@ class ContentStore:
         except OSError:
             with suppress(OSError):
                 self.path(digest).unlink(missing_ok=True)
+
+
+def _in(folder: Path) -> list[Path]:
+    try:
+        return list(folder.iterdir())
+    except OSError:
+        return []
+
+
+def _size(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except OSError:
+        return 0
 
 
 def make_folder(folder: Path) -> None:

@@ -47,7 +47,7 @@ class Download:
 
     An upstream that ignores a range begins anew: what we have is compared with what it sends, by the digest
     of the bytes before `position` that `prefix` returns, and then skipped. `on_open` hears the size at each
-    2xx. This is the only place that retries a blob's body.
+    2xx, `on_bytes` how many bytes came each time. This is the only place that retries a blob's body.
     """
 
     def __init__(  # noqa: PLR0913 - each is a fact of its own
@@ -58,6 +58,7 @@ class Download:
         *,
         prefix: Callable[[], Awaitable[str]],
         on_open: Callable[[int], None],
+        on_bytes: Callable[[int], None],
         position: int = 0,
         size: int | None = None,
     ) -> None:
@@ -66,6 +67,7 @@ class Download:
         self._patience = patience
         self._prefix = prefix
         self._on_open = on_open
+        self._on_bytes = on_bytes
         self.position = position
         self.size = size
         self._opened = AsyncExitStack()
@@ -145,6 +147,7 @@ class Download:
     async def _from_position(self, stream: BlobStream) -> AsyncGenerator[bytes, None]:
         again, missing = running_hash(self._digest), self.position - stream.offset
         async for chunk in stream.chunks:
+            self._on_bytes(len(chunk))
             if not missing:
                 yield chunk
                 continue

@@ -1,10 +1,11 @@
 """Owning a fill: fetch, hash, write, commit, and tell everyone how it ended."""
 
 import os
+from collections.abc import Callable
 from concurrent.futures import Executor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Final, Protocol
 
 import structlog
 
@@ -23,14 +24,23 @@ from vreg_shared.registry_client.results import BlobInterruptedError
 _log: Final = structlog.get_logger(__name__)
 
 
+class MakesRoom(Protocol):
+    """Who lets older content go for newer."""
+
+    def has_room(self, size: int) -> bool:
+        """Make room for this many bytes more, and tell whether they may be written. Blocks on the disk."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class Workshop:
-    """What every fill of this process needs. `keep_free` is the room in bytes left for everything else."""
+    """What every fill of this process needs. `fetched` counts bytes by upstream."""
 
     store: ContentStore
     executor: Executor
     patience: Patience
-    keep_free: int
+    room: MakesRoom
+    fetched: Callable[[str, int], None]
 
 
 class FillOwner:
@@ -112,12 +122,14 @@ class FillOwner:
             self._workshop.patience,
             prefix=prefix,
             on_open=self._granted,
+            on_bytes=lambda size: self._workshop.fetched(self._origin.upstream_id, size),
             position=part.position,
             size=self._record.size,
         )
         async with download:
             size = await download.start() if not part.position else self._record.size or 0
-            if not self._workshop.store.has_room(size - part.position + self._workshop.keep_free):
+            room, executor = self._workshop.room, self._workshop.executor
+            if not await in_thread(executor, room.has_room, size - part.position):
                 raise CacheUnwritableError("the cache's disk is almost full; free some space")
             async for chunk in download.chunks():
                 await behind.add(chunk)

@@ -5,6 +5,7 @@ slow or lying upstream must not touch those who were let in by another.
 """
 
 import asyncio
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Final
@@ -65,12 +66,18 @@ class Fills:
         for task in tuple(self._running.values()):
             task.cancel()
 
-    def reclaim(self) -> None:
-        """Remove what dead processes left and nobody reads. Blocks on the disk; call it at start."""
+    def reclaim(self, settled_seconds: float = 0.0) -> None:
+        """Remove what dead processes left and nobody reads; files younger than that are left alone.
+
+        Blocks on the disk.
+        """
+        settled = time.time() - settled_seconds
         for path in self._folder.glob("*.tmp"):
-            if not has_followers(path):
+            if _is_older(path, settled) and not has_followers(path):
                 path.unlink(missing_ok=True)
         for path in self._folder.glob("*.fill"):
+            if not _is_older(path, settled):
+                continue
             record = FillRecord.open(path)
             try:
                 if record.try_own() and record.is_current:
@@ -78,7 +85,11 @@ class Fills:
             finally:
                 record.close()
         for path in self._folder.glob("*.part"):
-            if not path.with_suffix(".fill").exists() and not has_followers(path):
+            if (
+                _is_older(path, settled)
+                and not path.with_suffix(".fill").exists()
+                and not has_followers(path)
+            ):
                 path.unlink(missing_ok=True)
 
     def _begin(self, files: FillFiles, digest: Digest, origin: Origin, source: BlobSource) -> Body:
@@ -153,6 +164,14 @@ class Fills:
     def _forget(self, files: FillFiles, body: Body) -> None:
         if self._bodies.get(files) is body:
             del self._bodies[files]
+
+
+def _is_older(path: Path, moment: float) -> bool:
+    """Whether a file was last written before this; files keep the machine's time, so it is not a Clock's."""
+    try:
+        return path.stat().st_mtime <= moment
+    except OSError:
+        return False
 
 
 def _is_nearly_done(body: Body) -> bool:

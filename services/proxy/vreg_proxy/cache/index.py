@@ -23,13 +23,24 @@ _OF_ORIGIN: Final = "upstream_id = ? AND cache_epoch = ? AND repository = ?"
 _RIGHT: Final = f"SELECT media_type, size FROM rights WHERE {_OF_ORIGIN} AND digest = ? AND kind = ?"  # noqa: S608 - a constant
 _TAG: Final = f"SELECT digest, checked_at FROM tags WHERE {_OF_ORIGIN} AND tag = ?"  # noqa: S608 - a constant
 _SERVER: Final = "SELECT upstream_id FROM servers WHERE registry_id = ? AND repository = ?"
+_SERVED: Final = (
+    "SELECT repository, upstream_id FROM servers WHERE registry_id = ? AND repository > ?"
+    " ORDER BY repository LIMIT ?"
+)
 _GRANT: Final = "INSERT OR REPLACE INTO rights VALUES (?, ?, ?, ?, ?, ?, ?)"
 _POINT: Final = (
     "INSERT INTO tags VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET"
     " digest = excluded.digest, checked_at = excluded.checked_at WHERE excluded.checked_at >= checked_at"
 )
 _REMEMBER: Final = "INSERT OR REPLACE INTO servers VALUES (?, ?, ?)"
-_USE: Final = "INSERT OR REPLACE INTO uses VALUES (?, ?)"
+_USE: Final = "UPDATE content SET last_used = MAX(last_used, ?) WHERE digest = ?"
+_KEPT: Final = (
+    "INSERT INTO content VALUES (?, ?, ?, ?) ON CONFLICT DO UPDATE SET"
+    " size = excluded.size, scrubbed_at = excluded.scrubbed_at,"
+    " last_used = MAX(last_used, excluded.last_used)"
+)
+_GONE: Final = "DELETE FROM content WHERE digest = ?"
+_PURGES: Final = "SELECT value FROM marks WHERE name = 'purges'"
 _FORGET: Final = (
     "DELETE FROM rights WHERE upstream_id = ? AND cache_epoch < ?",
     "DELETE FROM tags WHERE upstream_id = ? AND cache_epoch < ?",
@@ -54,6 +65,12 @@ class Index:
         self._tags: Recent[tuple[Origin, str], TagEntry] = Recent(MOST_TAGS)
         self._servers: Recent[tuple[str, str], str] = Recent(MOST_TAGS)
         self._used: dict[Digest, int] = {}
+        self._purges: object = None
+
+    @property
+    def disk(self) -> IndexDisk:
+        """Return the file, for those who browse it or count in it."""
+        return self._disk
 
     @property
     def problem(self) -> str | None:
@@ -66,7 +83,7 @@ class Index:
 
     async def close(self) -> None:
         """Write what waits and let go of the file."""
-        self._write_uses()
+        self.write_uses()
         await self._disk.close()
 
     async def right(self, origin: Origin, digest: Digest, kind: Kind) -> Right | None:
@@ -126,6 +143,16 @@ class Index:
             case _:
                 return None
 
+    async def served(self, registry_id: str, after: str, most: int) -> list[tuple[str, str]] | None:
+        """Return repositories of a virtual registry and who served each last, in the order of their names.
+
+        At most so many after `after`; None when the disk cannot say.
+        """
+        found = await self._disk.browse([(_SERVED, (registry_id, after, most))])
+        return (
+            None if found is None else [(str(repository), str(upstream)) for repository, upstream in found[0]]
+        )
+
     def remember_server(self, registry_id: str, repository: str, upstream_id: str) -> None:
         """Remember which upstream served this repository."""
         if self._servers.get((registry_id, repository)) != upstream_id:
@@ -136,15 +163,43 @@ class Index:
         """Remove the rows of an upstream's older epochs; they are out of reach already."""
         self._disk.later([(statement, (upstream_id, cache_epoch)) for statement in _FORGET])
 
+    def kept(self, digest: Digest, size: int) -> None:
+        """Note that content is on disk since now, and sound."""
+        now = int(self._clock.now().timestamp())
+        self._disk.later([(_KEPT, (str(digest), size, now, now))])
+
+    def gone(self, digest: Digest) -> None:
+        """Note that content was found bad and taken away."""
+        self._disk.later([(_GONE, (str(digest),))])
+
     def used(self, digest: Digest) -> None:
         """Note that content was read now; written in batches."""
         self._used[digest] = int(self._clock.now().timestamp())
         if len(self._used) >= USES_PER_BATCH:
-            self._write_uses()
+            self.write_uses()
 
-    def _write_uses(self) -> None:
-        used, self._used = self._used, {}
-        self._disk.later([(_USE, (str(digest), moment)) for digest, moment in used.items()])
+    def write_uses(self) -> None:
+        """Write what was read since the last time."""
+        if self._used:
+            used, self._used = self._used, {}
+            self._disk.later([(_USE, (moment, str(digest))) for digest, moment in used.items()])
+
+    def forget(self) -> None:
+        """Drop what is in memory: the disk has the truth."""
+        self._rights.clear()
+        self._tags.clear()
+
+    async def was_purged(self) -> bool:
+        """Whether some process took rights away since the last time we asked; then our memory is dropped.
+
+        The first time says yes: nobody knows what happened before.
+        """
+        row = await self._disk.select(_PURGES, ())
+        purges = row[0] if row is not None else self._purges
+        was_purged, self._purges = purges != self._purges, purges
+        if was_purged:
+            self.forget()
+        return was_purged
 
 
 def _key(origin: Origin) -> Row:

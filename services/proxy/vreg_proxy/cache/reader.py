@@ -10,6 +10,7 @@ from typing import Final, Self
 from vreg_proxy.cache.body import Body
 from vreg_proxy.cache.download import Download, NotServedError
 from vreg_proxy.cache.endings import Failed, Refused, Unwritable, Verified
+from vreg_proxy.cache.hits import Hit
 from vreg_proxy.cache.running_hash import RunningHash
 from vreg_proxy.cache.threads import in_thread
 from vreg_shared.registry_client.results import BlobInterruptedError
@@ -18,7 +19,7 @@ WITHHELD: Final = 64 * 1024
 """Bytes at the end of what a client asked for that wait for the digest."""
 LARGEST: Final = 1024 * 1024
 SMALLEST: Final = 64 * 1024
-IN_FLIGHT: Final = 32 * 1024 * 1024
+IN_FLIGHT: Final = 8 * 1024 * 1024
 """Bytes that all readers of a process may hold together, as far as the smallest chunk allows."""
 
 
@@ -43,12 +44,17 @@ class BlobReader:
     """
 
     def __init__(
-        self, body: Body, room: ReadingRoom, continued: Callable[[int, RunningHash], Download]
+        self,
+        body: Body,
+        room: ReadingRoom,
+        continued: Callable[[int, RunningHash], Download],
+        hit: Hit = Hit.DISK,
     ) -> None:
         if body.size is None:
             raise ValueError("a reader begins when the size is known")
         self.digest = body.digest
         self.size = body.size
+        self._hit = hit
         self._body = body
         self._room = room
         self._continued = continued
@@ -70,6 +76,11 @@ class BlobReader:
             self._is_open = False
             self._room.readers -= 1
             self._body.leave()
+
+    @property
+    def hit(self) -> Hit:
+        """Return where the bytes come from, as far as it is known yet."""
+        return Hit.PASSED if isinstance(self._body.ending, Unwritable) else self._hit
 
     @property
     def file(self) -> int | None:

@@ -39,5 +39,10 @@ class Recent(Generic[_Key, _Value]):
         if value is not None:
             self._weight -= self._weigh(value)
 
+    def clear(self) -> None:
+        """Forget everything."""
+        self._values.clear()
+        self._weight = 0
+
     def __len__(self) -> int:
         return len(self._values)

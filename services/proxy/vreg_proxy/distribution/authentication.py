@@ -101,8 +101,9 @@ class Authenticator:
             access_id = access_id_of(token)
         except InvalidTokenError:
             return _REJECTED
-        access = self._live(access_id, self._clock.now())
-        if access is None or not access.proves(token):
+        now = self._clock.now()
+        access = self._live(access_id, now)
+        if access is None or not access.proves(token, now):
             return _REJECTED
         return Known(access)
 

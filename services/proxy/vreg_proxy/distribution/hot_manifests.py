@@ -18,6 +18,7 @@ Key = tuple[str, RepositoryName, Reference]
 class _Hot:
     reply: Reply
     etag: bytes
+    upstream_id: str
     until: float
 
 
@@ -30,11 +31,14 @@ class HotManifests:
         self._bytes = 0
         self._routing = -1
 
-    def get(self, key: Key, routing: int) -> tuple[Reply, bytes] | None:
-        """Return the answer and its ETag, while nobody need be asked. `routing` is the snapshot's."""
+    def get(self, key: Key, routing: int) -> tuple[Reply, bytes, str] | None:
+        """Return the answer, its ETag and whose it is, while nobody need be asked.
+
+        `routing` is the snapshot's.
+        """
         if routing != self._routing:
-            self._kept.clear()
-            self._bytes, self._routing = 0, routing
+            self.clear()
+            self._routing = routing
             return None
         hot = self._kept.get(key)
         if hot is None:
@@ -43,14 +47,21 @@ class HotManifests:
             self._drop(key)
             return None
         self._kept.move_to_end(key)
-        return hot.reply, hot.etag
+        return hot.reply, hot.etag, hot.upstream_id
 
-    def keep(self, key: Key, routing: int, reply: Reply, etag: bytes, seconds: float) -> None:
+    def clear(self) -> None:
+        """Drop all."""
+        self._kept.clear()
+        self._bytes = 0
+
+    def keep(  # noqa: PLR0913 - an answer has this many sides
+        self, key: Key, routing: int, reply: Reply, etag: bytes, *, upstream_id: str, seconds: float
+    ) -> None:
         """Keep an answer for some seconds, if the configuration it was found by is still the current one."""
         if routing != self._routing or seconds <= 0:
             return
         self._drop(key)
-        self._kept[key] = _Hot(reply, etag, self._clock.monotonic() + seconds)
+        self._kept[key] = _Hot(reply, etag, upstream_id, self._clock.monotonic() + seconds)
         self._bytes += _weight(reply)
         while self._bytes > MAX_BYTES:
             self._drop(next(iter(self._kept)))

@@ -29,6 +29,11 @@ class TokenRequest:
 
 
 @dataclass(frozen=True, slots=True)
+class CatalogPath:
+    """`/v2/_catalog`: the repositories of all registries together."""
+
+
+@dataclass(frozen=True, slots=True)
 class Place:
     """A repository of a virtual registry: its slug, and the rest of the name."""
 
@@ -92,10 +97,15 @@ class MalformedPath:
 InRepository = ManifestPath | BlobPath | TagsPath | ReferrersPath
 IN_REPOSITORY: Final = (ManifestPath, BlobPath, TagsPath, ReferrersPath)
 """The same as a tuple, which isinstance tests several times faster."""
-Route = Ping | TokenRequest | InRepository | PushPath | UnknownPath | MalformedPath
+Route = Ping | TokenRequest | CatalogPath | InRepository | PushPath | UnknownPath | MalformedPath
 
 _ROOT: Final = "/v2/"
-_FIXED: Final[dict[str, Route]] = {"/v2/": Ping(), "/v2": Ping(), "/v2/token": TokenRequest()}
+_FIXED: Final[dict[str, Route]] = {
+    "/v2/": Ping(),
+    "/v2": Ping(),
+    "/v2/token": TokenRequest(),
+    "/v2/_catalog": CatalogPath(),
+}
 _UNKNOWN: Final = UnknownPath()
 _FORBIDDEN: Final = frozenset("%\\\0?#;")
 """No name, tag or digest holds these, so an encoded path is one somebody wants read in two ways."""
@@ -146,8 +156,7 @@ def _in_repository(path: str) -> Route:
 
 def _without_ending(path: str) -> Route:
     """Tell a malformed name, as `a/../b`, from a mere unknown path."""
-    if path != "_catalog":
-        RepositoryName.parse(path.removesuffix("/"))
+    RepositoryName.parse(path.removesuffix("/"))
     return _UNKNOWN
 
 

@@ -3,11 +3,13 @@
 from typing import Final
 
 from vreg_proxy.distribution.replies import Problem
+from vreg_proxy.turns import NO_TURN
 from vreg_proxy.walk import Nowhere, Stopped
 from vreg_shared.oci.errors import OciError
 from vreg_shared.provider import Answer, Verdict
 
 RETRY_AFTER_SECONDS: Final = 5.0
+_TOO_MANY: Final = frozenset({"throttled", NO_TURN})
 _MALFORMED: Final = frozenset({"manifest_invalid", "digest_mismatch"})
 
 
@@ -31,7 +33,7 @@ def _error(verdict: Verdict, absent: OciError) -> OciError:
             return OciError.DENIED
         case Answer.ABSENT:
             return absent
-    if verdict.reason == "throttled":
+    if verdict.reason in _TOO_MANY:
         return OciError.TOOMANYREQUESTS
     is_manifest = absent is OciError.MANIFEST_UNKNOWN
     return OciError.MANIFEST_INVALID if is_manifest and verdict.reason in _MALFORMED else OciError.UNAVAILABLE

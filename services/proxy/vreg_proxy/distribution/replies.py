@@ -12,6 +12,7 @@ Message = MutableMapping[str, Any]
 Send = Callable[[Message], Awaitable[None]]
 Receive = Callable[[], Awaitable[Message]]
 Scope = MutableMapping[str, Any]
+Asgi = Callable[[Scope, Receive, Send], Awaitable[None]]
 Headers = list[tuple[bytes, bytes]]
 
 JSON_TYPE: Final = (b"content-type", b"application/json")
@@ -38,10 +39,18 @@ class Reply:
         return Reply(self.status, [*self.headers, *headers], self.body)
 
 
-def json_reply(status: int, value: object, headers: Iterable[tuple[bytes, bytes]] = ()) -> Reply:
+def json_reply(
+    status: int,
+    value: object,
+    headers: Iterable[tuple[bytes, bytes]] = (),
+    *,
+    content_type: str = "application/json",
+) -> Reply:
     """Return a JSON answer."""
     body = json.dumps(value, separators=(",", ":")).encode()
-    return Reply(status, [JSON_TYPE, API_VERSION, _length(body), *headers], body)
+    return Reply(
+        status, [(b"content-type", content_type.encode("ascii")), API_VERSION, _length(body), *headers], body
+    )
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,8 +9,11 @@ from vreg_shared.errors import VregError
 from vreg_shared.registry_client import BlobInterruptedError
 
 SEND_SECONDS: Final = 60.0
-"""For one piece of at most 1 MiB: a client that takes less in a minute is gone, or drips on purpose."""
-PIECE_BYTES: Final = 1024 * 1024
+"""A client that takes nothing for so long is gone."""
+LEAST_BYTES_PER_SECOND: Final = 8 * 1024
+"""While we wait for the client: one that takes less, on average of a minute, drips on purpose."""
+LARGE_BYTES: Final = 256 * 1024
+"""What is sent in one go whether the client takes it or not."""
 
 
 class BodyCutShortError(VregError):
@@ -45,22 +48,45 @@ async def send_body(
 
 async def _send(status: int, headers: Headers, pieces: AsyncIterator[bytes | bytearray], send: Send) -> None:
     piece = await anext(pieces, None)
-    await _give(send, {"type": "http.response.start", "status": status, "headers": headers})
+    client = _Patience(send)
+    await client.give({"type": "http.response.start", "status": status, "headers": headers})
     try:
         while piece is not None:
-            await _give(send, {"type": "http.response.body", "body": piece, "more_body": True})
+            await client.give({"type": "http.response.body", "body": piece, "more_body": True}, len(piece))
             piece = await anext(pieces, None)
     except BlobInterruptedError as error:
         raise BodyCutShortError(f"the body ends early: {error.reason}") from error
-    await _give(send, {"type": "http.response.body", "body": b"", "more_body": False})
+    await client.give({"type": "http.response.body", "body": b"", "more_body": False})
 
 
-async def _give(send: Send, message: Message) -> None:
-    try:
-        async with asyncio.timeout(SEND_SECONDS):
-            await send(message)
-    except TimeoutError as error:
-        raise ClientGoneError("the client stopped reading") from error
+class _Patience:
+    """How long we still wait for a client: what it takes earns it time, waiting for it costs that time."""
+
+    def __init__(self, send: Send) -> None:
+        self._send = send
+        self._now = asyncio.get_running_loop().time
+        self._left = SEND_SECONDS
+
+    async def give(self, message: Message, size: int = 0) -> None:
+        """Hand over a message; raise ClientGoneError."""
+        began = self._now()
+        try:
+            async with asyncio.timeout(self._left):
+                await self._send(message)
+        except TimeoutError as error:
+            raise ClientGoneError("the client stopped reading, or reads too slowly") from error
+        self._left = patience_left(self._left, self._now() - began, size)
+
+
+def patience_left(left: float, waited: float, taken: int) -> float:
+    """Return the seconds we wait from now on, after a client took so many bytes in so many seconds."""
+    return min(SEND_SECONDS, max(0.0, left - waited) + taken / LEAST_BYTES_PER_SECOND)
+
+
+async def pieces_of(body: bytes) -> AsyncIterator[bytes]:
+    """Cut a body that is in memory, so that no connection holds a second whole one."""
+    for start in range(0, len(body), LARGE_BYTES):
+        yield body[start : start + LARGE_BYTES]
 
 
 async def _disconnected(receive: Receive) -> None:

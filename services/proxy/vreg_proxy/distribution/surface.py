@@ -1,15 +1,18 @@
 """A request's way through `/v2/`: cut the path, know the client, admit or refuse, and only then look."""
 
+from collections.abc import Mapping
+from http import HTTPStatus
 from typing import Final, Protocol
 
 import structlog
 
 from vreg_proxy.config_cache import Snapshot
-from vreg_proxy.distribution.authentication import Authenticator, Client
+from vreg_proxy.distribution.authentication import Authenticator, Client, Known
 from vreg_proxy.distribution.endpoints import Endpoints, Request, Visit
 from vreg_proxy.distribution.paths import (
     IN_REPOSITORY,
     BlobPath,
+    CatalogPath,
     InRepository,
     MalformedPath,
     ManifestPath,
@@ -19,10 +22,12 @@ from vreg_proxy.distribution.paths import (
     Route,
     TagsPath,
     TokenRequest,
+    UnknownPath,
     parse_path,
 )
 from vreg_proxy.distribution.permission import UNKNOWN, Gate
 from vreg_proxy.distribution.replies import (
+    Message,
     Problem,
     Receive,
     Reply,
@@ -32,15 +37,50 @@ from vreg_proxy.distribution.replies import (
     new_request_id,
     problem_reply,
 )
-from vreg_proxy.distribution.sending import BodyCutShortError, ClientGoneError
+from vreg_proxy.distribution.sending import (
+    LARGE_BYTES,
+    BodyCutShortError,
+    ClientGoneError,
+    pieces_of,
+    send_body,
+)
 from vreg_proxy.distribution.token_endpoint import TokenEndpoint
+from vreg_proxy.limits import address_of, asking_client
 from vreg_shared.oci.errors import OciError
 
+_FAILED: Final[int] = HTTPStatus.SERVICE_UNAVAILABLE
+_BEGUN: Final[int] = HTTPStatus.OK
+"""Of an answer whose body was streamed, or broke off: 200 or 206."""
 _READING: Final = frozenset({"GET", "HEAD"})
 _UNSUPPORTED: Final = Problem(OciError.UNSUPPORTED, closes=True)
 _TWO_CREDENTIALS: Final = Problem(
     OciError.NAME_INVALID, message="a request has one Authorization header at most", closes=True
 )
+_STARTING: Final = Problem(
+    OciError.UNAVAILABLE,
+    "configuration_missing",
+    retry_after=1.0,
+    message="this proxy has only just started and knows no registries yet; try again in a moment",
+)
+_TOO_MANY: Final = Problem(
+    OciError.TOOMANYREQUESTS,
+    "client_busy",
+    retry_after=5.0,
+    message="this client has too many pulls under way at once; try again when some have ended",
+)
+ROUTES: Final[Mapping[type[Route | MalformedPath], str]] = {
+    ManifestPath: "manifest",
+    BlobPath: "blob",
+    TagsPath: "tags",
+    ReferrersPath: "referrers",
+    CatalogPath: "catalog",
+    Ping: "ping",
+    TokenRequest: "token",
+    PushPath: "push",
+    UnknownPath: "unknown",
+    MalformedPath: "malformed",
+}
+"""What each kind of request is called in metrics."""
 _PONG: Final = json_reply(200, {})
 _log = structlog.get_logger(__name__)
 
@@ -52,57 +92,117 @@ class Configuration(Protocol):
         """Return the configuration as it is now."""
         ...
 
+    @property
+    def is_known(self) -> bool:
+        """Whether there is a whole configuration to serve by."""
+        ...
+
     def is_too_old(self) -> bool:
         """Whether nobody confirmed it for longer than the operator allows."""
+        ...
+
+
+class LimitsClients(Protocol):
+    """Who counts each client's requests."""
+
+    def enter(self, client: str) -> bool:
+        """Whether the client may begin one more; then it leaves once."""
+        ...
+
+    def leave(self, client: str) -> None:
+        """Count one less."""
+        ...
+
+
+class Counts(Protocol):
+    """Who counts answers."""
+
+    def now(self) -> float:
+        """Return the time to give to `answered`."""
+        ...
+
+    def answered(self, route: str, method: str, status: int, began: float, size: int) -> None:
+        """Count an answer and the size of its body, unless that was counted piece by piece."""
+        ...
+
+    def sent(self, size: int) -> None:
+        """Count a piece of a body."""
+        ...
+
+    def cut(self, *, by_client: bool) -> None:
+        """Count a body that ended early."""
         ...
 
 
 class Surface:
     """`/v2/` as an ASGI application."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - every decision of a request is a collaborator's
         self,
         configuration: Configuration,
         authenticator: Authenticator,
         gate: Gate,
         tokens: TokenEndpoint,
         endpoints: Endpoints,
+        *,
+        clients: LimitsClients,
+        measures: Counts,
     ) -> None:
         self._configuration = configuration
         self._authenticator = authenticator
         self._gate = gate
         self._tokens = tokens
         self._endpoints = endpoints
+        self._clients = clients
+        self._measures = measures
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request; every failure before the first byte is an OCI error."""
-        is_head = scope["method"] == "HEAD"
-        try:
-            answer = await self._answer(scope, receive, send)
-        except ClientGoneError as error:
-            _log.debug("client_left", path=scope["path"], reason=str(error))
-            return
-        except BodyCutShortError as error:
-            _log.warning("body_cut_short", path=scope["path"], reason=str(error))
-            return
-        if isinstance(answer, Problem):
-            answer = _told(answer, scope["path"])
-        if answer is not None:
-            await answer.send(send, with_body=not is_head)
-
-    async def _answer(  # noqa: PLR0911 - a table of refusals, in their order
-        self, scope: Scope, receive: Receive, send: Send
-    ) -> Reply | Problem | None:
+        began = self._measures.now()
         route = parse_path(scope["raw_path"])
+        status, size = _FAILED, 0
+        try:
+            answer = await self._answer(route, scope, receive, send)
+            if isinstance(answer, Problem):
+                answer = _told(answer, scope["path"])
+            if answer is None:
+                status = _BEGUN
+                return
+            status = answer.status
+            if scope["method"] == "HEAD":
+                await answer.send(send, with_body=False)
+            elif len(answer.body) > LARGE_BYTES:
+                pieces = pieces_of(answer.body)
+                await send_body(answer.status, answer.headers, pieces, self._counting(send), receive)
+            else:
+                await answer.send(send)
+                size = len(answer.body)
+        except ClientGoneError as error:
+            status = _BEGUN
+            self._measures.cut(by_client=True)
+            _log.debug("client_left", path=scope["path"], reason=str(error))
+        except BodyCutShortError as error:
+            status = _BEGUN
+            self._measures.cut(by_client=False)
+            _log.warning("body_cut_short", path=scope["path"], reason=str(error))
+        finally:
+            self._measures.answered(ROUTES[type(route)], scope["method"], status, began, size)
+
+    async def _answer(  # noqa: C901, PLR0911 - a table of refusals, in their order
+        self, route: Route | MalformedPath, scope: Scope, receive: Receive, send: Send
+    ) -> Reply | Problem | None:
         if isinstance(route, MalformedPath):
             return Problem(route.error)
         request = _request(scope)
         if request.credentials > 1:
             return _TWO_CREDENTIALS
+        if not self._configuration.is_known:
+            return _STARTING
         if self._configuration.is_too_old():
             return Problem(OciError.UNAVAILABLE, "configuration_too_old", retry_after=5.0)
         snapshot = self._configuration.snapshot()
         client = self._authenticator.client(request.authorization)
+        request.access_id = client.access.id if isinstance(client, Known) else None
         if isinstance(route, IN_REPOSITORY) and scope["method"] in _READING:
             registry = self._gate.admit(client, route.place, snapshot)
             if isinstance(registry, Problem):
@@ -111,8 +211,32 @@ class Surface:
                 ready = self._endpoints.from_memory(route, request, registry, snapshot)
                 if ready is not None:
                     return ready
-            return await self._in_repository(route, Visit(request, registry, snapshot, send, receive))
+            visit = Visit(request, registry, snapshot, self._counting(send), receive)
+            return await self._limited(_client_key(client, scope), route, visit)
+        if isinstance(route, CatalogPath) and scope["method"] in _READING:
+            registries = self._gate.browse(client, snapshot)
+            if isinstance(registries, Problem):
+                return registries
+            return await self._endpoints.catalog(registries, request, snapshot)
         return self._elsewhere(route, client, scope, snapshot)
+
+    async def _limited(self, client: str, route: InRepository, visit: Visit) -> Reply | Problem | None:
+        """Go on with what may have to wait, unless this client has too much of it under way."""
+        if not self._clients.enter(client):
+            return _TOO_MANY
+        try:
+            asking_client.set(client)
+            return await self._in_repository(route, visit)
+        finally:
+            self._clients.leave(client)
+
+    def _counting(self, send: Send) -> Send:
+        async def counting(message: Message) -> None:
+            await send(message)
+            if message["type"] == "http.response.body":
+                self._measures.sent(len(message["body"]))
+
+        return counting
 
     async def _in_repository(self, route: InRepository, visit: Visit) -> Reply | Problem | None:
         match route:
@@ -123,7 +247,7 @@ class Surface:
             case TagsPath():
                 return await self._endpoints.tags(route, visit)
             case ReferrersPath():
-                return self._endpoints.referrers(route)
+                return await self._endpoints.referrers(route, visit)
 
     def _elsewhere(self, route: Route, client: Client, scope: Scope, snapshot: Snapshot) -> Reply | Problem:
         """Answer what is not reading in a repository. Strangers learn nothing but where to sign in."""
@@ -139,6 +263,10 @@ class Surface:
         return _PONG if isinstance(route, Ping) else UNKNOWN
 
 
+def _client_key(client: Client, scope: Scope) -> str:
+    return client.access.id if isinstance(client, Known) else address_of(scope.get("client"))
+
+
 def _request(scope: Scope) -> Request:
     request = Request(scope["method"] == "HEAD", scope["query_string"])
     for name, value in scope["headers"]:
@@ -149,6 +277,8 @@ def _request(scope: Scope) -> Request:
             request.range = value
         elif name == b"if-none-match":
             request.if_none_match = value
+        elif name == b"if-range":
+            request.if_range = value
     return request
 
 

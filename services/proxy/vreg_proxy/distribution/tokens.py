@@ -21,6 +21,7 @@ MAX_TOKEN_BYTES: Final = 16 * 1024
 ALGORITHM: Final = "EdDSA"
 TYPE: Final = "vreg-pull+jwt"
 ISSUER: Final = "vreg-proxy"
+_CATALOG: Final = {"type": "registry", "name": "catalog", "actions": ["*"]}
 
 
 class InvalidClientTokenError(VregError):
@@ -31,12 +32,14 @@ class InvalidClientTokenError(VregError):
 class Grant:
     """What a token says: who pulls (None for nobody in particular) and from which repositories.
 
-    `expires_at` is in seconds since 1970. Rights are looked up again on every request: a token only narrows.
+    `catalog` says that it may also list repositories, `expires_at` is in seconds since 1970. Rights are
+    looked up again on every request: a token only narrows.
     """
 
     access_id: str | None
     repositories: frozenset[str]
     expires_at: int
+    catalog: bool = False
 
     def is_live(self, now: datetime) -> bool:
         """Whether the token has not ended, allowing for the clocks of other proxies."""
@@ -51,7 +54,9 @@ class TokenMint:
         self._verifying = key.verifying
         self._audience = audience
 
-    def issue(self, access_id: str | None, repositories: frozenset[str], now: datetime) -> Secret:
+    def issue(
+        self, access_id: str | None, repositories: frozenset[str], now: datetime, *, catalog: bool = False
+    ) -> Secret:
         """Return a token good for LIFE_SECONDS."""
         issued_at = int(now.timestamp())
         claims = {
@@ -62,7 +67,8 @@ class TokenMint:
             "nbf": issued_at,
             "exp": issued_at + LIFE_SECONDS,
             "access": [
-                {"type": "repository", "name": name, "actions": ["pull"]} for name in sorted(repositories)
+                *({"type": "repository", "name": name, "actions": ["pull"]} for name in sorted(repositories)),
+                *([_CATALOG] if catalog else []),
             ],
         }
         signed = f"{_encode({'alg': ALGORITHM, 'typ': TYPE})}.{_encode(claims)}"
@@ -96,7 +102,8 @@ class TokenMint:
         not_before, expires_at, subject = claims["nbf"], claims["exp"], claims["sub"]
         if type(not_before) is not int or type(expires_at) is not int or not isinstance(subject, str):
             raise InvalidClientTokenError("a token without times")
-        grant = Grant(subject or None, _repositories(claims["access"]), expires_at)
+        granted = claims["access"]
+        grant = Grant(subject or None, _repositories(granted), expires_at, catalog=_CATALOG in granted)
         if not grant.is_live(now) or now.timestamp() < not_before - LEEWAY_SECONDS:
             raise InvalidClientTokenError("the token has ended or has not begun")
         return grant

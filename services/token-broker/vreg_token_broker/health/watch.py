@@ -10,6 +10,7 @@ from typing import Any, Final, Protocol
 import structlog
 
 from vreg_shared.clock import Clock
+from vreg_shared.messages.audit_facts import HealthChanged
 from vreg_shared.messages.connection_test import StageReport
 from vreg_shared.messages.health import HealthRecord, HealthState
 from vreg_shared.messages.upstream import UpstreamRecord
@@ -23,7 +24,6 @@ LOOK_SECONDS: Final = 1.0
 REPEAT: Final = timedelta(minutes=5)
 """A record that has not changed is told again after this, with the times it holds."""
 PROBES_AT_ONCE: Final = 8
-CHANGED: Final = "health.changed"
 _log = structlog.get_logger(__name__)
 
 
@@ -184,24 +184,24 @@ class HealthWatch:
         self, upstream: UpstreamRecord, before: HealthRecord | None, record: HealthRecord
     ) -> None:
         """Have it on record. The journal's failure is told by the journal; health goes on."""
-        facts = {
-            "upstream_id": upstream.id,
-            "upstream_name": upstream.name,
-            "identity_id": upstream.identity_id,
-            "host": upstream.host,
-            "state": record.state.value,
-            "was": before.state.value if before is not None else HealthState.UNKNOWN.value,
-            "reason": record.reason,
-            "detail": record.detail,
-            "remedy": record.remedy,
-            "breaks_at": record.breaks_at.isoformat() if record.breaks_at is not None else None,
-        }
+        facts = HealthChanged(
+            upstream_id=upstream.id,
+            upstream_name=upstream.name,
+            identity_id=upstream.identity_id,
+            host=upstream.host,
+            state=record.state.value,
+            was=before.state.value if before is not None else HealthState.UNKNOWN.value,
+            reason=record.reason,
+            detail=record.detail,
+            remedy=record.remedy,
+            breaks_at=record.breaks_at,
+        )
         log = _log.info if record.state in {HealthState.HEALTHY, HealthState.UNKNOWN} else _log.warning
-        log("health_changed", **{name: facts[name] for name in ("upstream_name", "state", "was", "reason")})
+        log("health_changed", upstream=upstream.name, state=facts.state, was=facts.was, reason=facts.reason)
         if before is None and record.state is HealthState.UNKNOWN:
             return  # nobody has looked yet: that is no change
         try:
-            await self._world.ledger.record(CHANGED, upstream.id, facts)
+            await self._world.ledger.record(HealthChanged.kind, upstream.id, facts.told())
         except AuditUnavailableError:
             return
 

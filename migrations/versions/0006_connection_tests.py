@@ -3,16 +3,15 @@
 import sqlalchemy as sa
 from alembic import op
 
-revision = "0010"
-down_revision = "0001"
+revision = "0006"
+down_revision = "0005"
 branch_labels = None
 depends_on = None
 
 
 def upgrade() -> None:
     """Make the table and the column."""
-    with op.batch_alter_table("upstreams") as upstreams:
-        upstreams.add_column(sa.Column("probe", sa.Text, nullable=False, server_default=""))
+    op.add_column("upstreams", sa.Column("probe", sa.Text, nullable=False, server_default=""))
     op.create_table(
         "connection_tests",
         sa.Column("id", sa.String(26), nullable=False),
@@ -36,5 +35,4 @@ def upgrade() -> None:
 def downgrade() -> None:
     """Remove both."""
     op.drop_table("connection_tests")
-    with op.batch_alter_table("upstreams") as upstreams:
-        upstreams.drop_column("probe")
+    op.drop_column("upstreams", "probe")

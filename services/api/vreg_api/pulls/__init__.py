@@ -1,0 +1,1 @@
+"""The log of pulls: who pulled what from where, for a short while."""

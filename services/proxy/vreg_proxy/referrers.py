@@ -1,0 +1,175 @@
+"""Listing what refers to a manifest: asked of the upstream that gave the manifest, and of nobody else."""
+
+import json
+from collections.abc import Sequence
+from datetime import timedelta
+from typing import Any, Final, Protocol
+
+from vreg_proxy.asking import Asking, origin_of
+from vreg_proxy.cache import Origin
+from vreg_proxy.holdings import ManifestHoldings
+from vreg_proxy.manifests import Served
+from vreg_proxy.resolution import Candidate, Obstacle
+from vreg_proxy.staleness import CountsStale, Staleness
+from vreg_proxy.walk import Copy, Found, Nowhere, Refusal, Stopped, staleness
+from vreg_shared.clock import Clock
+from vreg_shared.oci.digest import Digest
+from vreg_shared.oci.media_types import MAX_MANIFEST_BYTES, OCI_INDEX
+from vreg_shared.oci.reference import Reference
+from vreg_shared.provider import Answer, Verdict
+from vreg_shared.registry_client import Manifest, Referrer, RegistryClient, fallback_tag, referrers_of
+from vreg_shared.registry_client.single_flight import SingleFlight
+from vreg_shared.registry_client.transport import RequestFailedError
+
+LIST_SECONDS: Final = 15.0
+"""How long a list is trusted at most: whoever signs an image wants the signature to be seen."""
+MAX_PAGES: Final = 100
+Listed = tuple[Referrer, ...]
+
+
+class FindsSubjects(Protocol):
+    """Who pulls the manifest that is referred to."""
+
+    async def pull(
+        self, candidates: Sequence[Candidate | Obstacle], reference: Reference
+    ) -> Served | Stopped | Nowhere:
+        """Return the manifest, or where the walk ended."""
+        ...
+
+
+class Referrers:
+    """Finds referrers. A list is kept as the index it is, so it outlives a restart and an upstream's fall."""
+
+    def __init__(
+        self,
+        subjects: FindsSubjects,
+        holdings: ManifestHoldings,
+        asking: Asking,
+        clock: Clock,
+        counts: CountsStale,
+    ) -> None:
+        self._counts = counts
+        self._subjects = subjects
+        self._holdings = holdings
+        self._asking = asking
+        self._clock = clock
+        self._questions: SingleFlight[tuple[Origin, Digest], Manifest | Verdict] = SingleFlight()
+
+    async def pull(
+        self, candidates: Sequence[Candidate | Obstacle], subject: Digest
+    ) -> Found[Listed] | Stopped | Nowhere:
+        """Return all referrers, or where the walk for their subject ended.
+
+        Only an upstream that gave us the subject itself is asked, so a list grants no more than a pull does.
+        """
+        served = await self._subjects.pull(candidates, subject)
+        if not isinstance(served, Served):
+            return served
+        candidate = next(
+            each
+            for each in candidates
+            if isinstance(each, Candidate) and each.upstream.id == served.upstream_id
+        )
+        return await self._of(candidate, subject)
+
+    async def _of(self, candidate: Candidate, subject: Digest) -> Found[Listed] | Stopped:
+        origin = _lists_of(origin_of(candidate))
+        life = timedelta(seconds=min(LIST_SECONDS, candidate.upstream.tag_validity_seconds))
+        not_before = self._clock.now() - life
+        known = await self._holdings.tag(origin, str(subject), not_before)
+        copy = await self._holdings.manifest(origin, known.digest) if known is not None else None
+        if known is not None and copy is not None and known.checked_at > not_before:
+            return _found(candidate, copy)
+        answer = await self._questions.run(
+            (origin, subject), lambda: self._ask(candidate, subject, has_copy=copy is not None)
+        )
+        if isinstance(answer, Manifest):
+            return _found(candidate, answer)
+        if known is not None and copy is not None:
+            age = max(0.0, (self._clock.now() - known.checked_at).total_seconds())
+            stale = staleness(candidate, Refusal(answer, Copy(copy, age)))
+            if stale is not None:
+                self._counts.stale_served(candidate.upstream.id, stale.case)
+                return _found(candidate, copy, stale)
+        return Stopped(candidate.upstream.id, answer)
+
+    async def _ask(self, candidate: Candidate, subject: Digest, *, has_copy: bool) -> Manifest | Verdict:
+        listed = await self._asking.ask(
+            candidate,
+            f"referrers {subject}",
+            lambda client: _all(client, candidate, subject),
+            has_copy=has_copy,
+        )
+        if isinstance(listed, Verdict):
+            return listed
+        index = _index(listed)
+        if len(index.body) > MAX_MANIFEST_BYTES:
+            detail = f"{len(listed)} of them need {len(index.body)} bytes"
+            return Verdict(Answer.UNAVAILABLE, "too_many_referrers", detail=detail)
+        origin = _lists_of(origin_of(candidate))
+        await self._holdings.store_manifest(origin, index)
+        self._holdings.point_tag(origin, str(subject), index.digest, self._clock.now())
+        return index
+
+
+def index_document(listed: Listed) -> dict[str, Any]:
+    """Return the image index that lists these."""
+    return {"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": [_descriptor(each) for each in listed]}
+
+
+def _lists_of(origin: Origin) -> Origin:
+    """Return whose rights the lists are: no repository's name has an @, so no path leads there."""
+    return Origin(origin.upstream_id, origin.cache_epoch, f"{origin.repository}@referrers")
+
+
+def _found(candidate: Candidate, index: Manifest, stale: Staleness | None = None) -> Found[Listed]:
+    return Found(candidate, referrers_of(index.body), stale, is_first=True)
+
+
+async def _all(client: RegistryClient, candidate: Candidate, subject: Digest) -> Listed | Verdict:
+    """Follow the upstream's pages to the end; where it has no such API, read the tag that stands in for it.
+
+    All are asked for, whatever their type: one list serves every question, and some registries filter badly.
+    """
+    listed: dict[Digest, Referrer] = {}
+    page = await client.list_referrers(candidate.repository, subject)
+    for _ in range(MAX_PAGES):
+        if page is None:
+            return await _by_tag(client, candidate, subject)
+        if isinstance(page, Verdict):
+            return page
+        for referrer in page.referrers:
+            listed.setdefault(referrer.digest, referrer)
+        if page.next_page is None:
+            return tuple(listed.values())
+        page = await client.list_referrers(candidate.repository, subject, page=page.next_page)
+    return Verdict(Answer.UNAVAILABLE, "too_many_referrers", detail=f"more than {MAX_PAGES} pages")
+
+
+async def _by_tag(client: RegistryClient, candidate: Candidate, subject: Digest) -> Listed | Verdict:
+    """Read the list that clients keep under a tag; no such tag means that nothing refers to the subject."""
+    index = await client.get_manifest(candidate.repository, fallback_tag(subject))
+    if isinstance(index, Verdict):
+        return () if index.answer is Answer.ABSENT else index
+    try:
+        return referrers_of(index.body)
+    except RequestFailedError as error:
+        return error.verdict
+
+
+def _index(listed: Listed) -> Manifest:
+    body = json.dumps(index_document(listed), separators=(",", ":")).encode()
+    return Manifest(Digest.of(body), OCI_INDEX, body)
+
+
+def _descriptor(referrer: Referrer) -> dict[str, Any]:
+    described: dict[str, Any] = {
+        "mediaType": referrer.media_type,
+        "digest": str(referrer.digest),
+        "size": referrer.size,
+    }
+    if referrer.artifact_type is not None:
+        described["artifactType"] = referrer.artifact_type
+    if referrer.annotations:
+        described["annotations"] = dict(referrer.annotations)
+    return described
