@@ -106,7 +106,7 @@ class ApiClient:
             raise self._unusable(f"it answered {status} without JSON") from error
         if not isinstance(answer, dict):
             raise self._unusable(f"it answered {status} without a JSON object")
-        if status in {HTTPStatus.OK, HTTPStatus.CREATED}:
+        if status in {HTTPStatus.OK, HTTPStatus.CREATED, HTTPStatus.ACCEPTED}:
             return answer
         raise ApiRefusedError(f"{answer.get('detail') or f'the API answered {status}'}")
 

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from vreg_cli.commands import audit, identity, issuer
+from vreg_cli.commands.connection_test import connection_test
 from vreg_cli.commands.trust import trust
 from vreg_cli.console import HomeOption, one_line, say
 from vreg_cli.environment import Addresses
@@ -111,6 +112,7 @@ def setup(
 
 
 app.command()(trust)
+app.command("test")(connection_test)
 app.add_typer(audit.app, name="audit")
 app.add_typer(identity.app, name="identity")
 app.add_typer(issuer.app, name="issuer")

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, Final
 
-from vreg_shared.auth_method import AuthMethod, UsableFor
+from vreg_shared.auth_method import AuthMethod, TrustStep, UsableFor
 from vreg_shared.errors import VregError
 from vreg_shared.pace import Pace
 from vreg_shared.refusals import RefusalRule
@@ -38,7 +38,8 @@ class Verdict:
 
     `reason` is a stable code. `retry_after` is seconds. `detail` holds the provider's own words, for health,
     audit and logs; it may name roles, projects and addresses and never reaches a registry client.
-    `refreshable` says that a fresh credential may change the answer: refresh once, retry once.
+    `refreshable` says that a fresh credential may change the answer: refresh once, retry once. `remedy` is
+    what a person may do, where the provider's table knows.
     """
 
     answer: Answer
@@ -46,6 +47,7 @@ class Verdict:
     refreshable: bool = False
     retry_after: float | None = None
     detail: str = ""
+    remedy: str = ""
 
 
 class Presentation(StrEnum):
@@ -83,6 +85,19 @@ class RejectionRule:
             and (self.code is None or self.code in codes)
             and (self.contains is None or self.contains.lower() in text)
         )
+
+
+@dataclass(frozen=True, slots=True)
+class Reader:
+    """Who shall read what: `principal` as the cloud named it, the repository as the upstream spells it."""
+
+    host: str
+    repository: str
+    principal: str
+
+
+def _unknown(_reader: Reader) -> tuple[TrustStep, ...]:
+    return ()
 
 
 def _nowhere(_host: str) -> str | None:
@@ -138,6 +153,8 @@ class RegistryKind:
     """How fast exchanges for a host may be started, where the cloud counts them."""
     lease_repositories: Callable[[str], str] = _anything
     """An upstream's repository prefix to the one a lease is bound to; empty binds it to hosts alone."""
+    read_grant: Callable[[Reader], tuple[TrustStep, ...]] = _unknown
+    """What to do in the cloud so that a principal may read one repository, with everything filled in."""
 
     def require_host(self, host: str) -> str:
         """Return `host` in lower case; raise InvalidHostError unless all of it is ours."""
@@ -177,7 +194,8 @@ class Provider:
 
     `refusals` says what its IAM's error answers mean. `read_document` takes the discrete fields we know out
     of a JSON object in the cloud's own format for an identity, and raises DocumentRefusedError for what it
-    does not take; None where there is no such format.
+    does not take; None where there is no such format. `credential_steps` are the calls, as refusals name
+    them, that turn an access token into a registry credential; all before them are the exchange.
     """
 
     name: str
@@ -188,6 +206,7 @@ class Provider:
     refusals: tuple[RefusalRule, ...] = ()
     examples: tuple[MethodExample, ...] = ()
     read_document: Callable[[Mapping[str, Any]], AuthMethod] | None = None
+    credential_steps: frozenset[str] = frozenset()
 
 
 _GENERIC: Final = (
@@ -216,7 +235,7 @@ def classify(kind: RegistryKind, status: int, headers: Mapping[str, str], body: 
     retry_after = retry_after_of(headers)
     for rule in (*kind.rejections, *_GENERIC):
         if rule.applies(status, codes, lowered):
-            return Verdict(rule.answer, rule.reason, rule.refreshable, retry_after, detail)
+            return Verdict(rule.answer, rule.reason, rule.refreshable, retry_after, detail, rule.remedy)
     reason = "upstream_error" if status >= 500 else "unexpected_answer"  # noqa: PLR2004 - the class of status
     return Verdict(Answer.UNAVAILABLE, reason, retry_after=retry_after, detail=f"{status} {detail}")
 

@@ -118,7 +118,7 @@ BUCKETS: Final = (
     Bucket("vreg_config", ("registry.*", "upstream.*", "access.*"), _API, (_BROKER, _PROXY), 128 * _MIB),
     Bucket("vreg_identities", ("identity.*",), _API, (_BROKER,), 128 * _MIB),
     Bucket("vreg_leases", ("lease.*",), _BROKER, (_BROKER, _PROXY), 128 * _MIB),
-    Bucket("vreg_health", ("upstream.*",), _BROKER, (_API, _PROXY), 32 * _MIB),
+    Bucket("vreg_health", ("upstream.*",), _BROKER, (_API, _BROKER, _PROXY), 32 * _MIB),
     Bucket("vreg_leader", ("broker",), _BROKER, (_BROKER,), _MIB, values_expire=True),
 )
 AUDIT: Final = Stream("VREG_AUDIT", "vreg.audit", (_API, _BROKER, _PROXY), (_API,), 512 * _MIB)
@@ -126,6 +126,7 @@ STREAMS: Final = (AUDIT, Stream("VREG_ACCESS", "vreg.access", (_PROXY,), (_API,)
 REQUESTS: Final = (
     RequestSubject("vreg.broker.refresh", (_PROXY,), _BROKER),
     RequestSubject("vreg.broker.test", (_API,), _BROKER),
+    RequestSubject("vreg.broker.observed", (_PROXY,), _BROKER),
     RequestSubject("vreg.proxy.>", (_API, _BROKER), _PROXY),
 )
 

@@ -25,29 +25,39 @@ PARTS: Final = {
     "rotate": CHANGE,
     "previous_secret": CHANGE,
     "stream": READ,
+    "events": READ,
+    "cancel": CHANGE,
+    "acknowledge": CHANGE,
+    "upstreams": READ,
+    "virtual_registries": READ,
+    "history": READ,
     "export": READ,
 }
 """What the parts of a thing come to; a new one must be named here."""
 
 CONFIGURATION: Final = ("identities", "upstreams", "virtual_registries")
 AUDIT: Final = ("audit-events", "audit-chain", "pulls")
-NOUNS: Final = (*CONFIGURATION, "access_tokens", "provider_catalogue", *AUDIT)
+NOUNS: Final = (*CONFIGURATION, "access_tokens", "provider_catalogue", *AUDIT, "health", "connection_tests")
 EDITING: Final = {(verb, noun) for verb in (CREATE, CHANGE, DELETE) for noun in CONFIGURATION}
 VIEWING: Final = {(READ, noun) for noun in NOUNS if noun not in AUDIT}
 AUDITING: Final = {(READ, noun) for noun in AUDIT}
 PURGING: Final = {("purge", "upstreams")}
+TRYING: Final = {(CREATE, "connection_tests"), (CHANGE, "connection_tests"), (CHANGE, "health")}
 TOKENS: Final = {(verb, "access_tokens") for verb in (CREATE, CHANGE, DELETE)}
 MAY: Final[dict[str, set[tuple[str, str]]]] = {
-    "admin": VIEWING | AUDITING | EDITING | PURGING | TOKENS,
-    "editor": VIEWING | EDITING | PURGING,
+    "admin": VIEWING | AUDITING | EDITING | TRYING | PURGING | TOKENS,
+    "editor": VIEWING | EDITING | TRYING | PURGING,
     "viewer": VIEWING,
     "auditor": VIEWING | AUDITING,
     "puller": set(),
 }
 MAY_WITHIN_LIMITS: Final = (
-    VIEWING | PURGING | TOKENS | {(CHANGE, "upstreams"), (CHANGE, "virtual_registries")}
+    (VIEWING - {(READ, "connection_tests")})
+    | PURGING
+    | TOKENS
+    | {(CHANGE, "upstreams"), (CHANGE, "virtual_registries")}
 )
-ENDLESS: Final = ("/stream",)
+ENDLESS: Final = ("/stream", "/health/events")
 """What never ends by itself is not followed here by those who may."""
 SHARED_READING: Final = {(READ, "identities"), (READ, "upstreams")}
 DONE: Final = {200, 412, 422, 503}
@@ -74,7 +84,7 @@ def routes(api: Api) -> Iterator[Route]:
             (method,) = each.methods
             noun, *rest = each.path.removeprefix("/api/v1/").split("/")
             part = [name for name in rest if name not in {"{identifier}", "self"}]
-            yield Route(method, each.path, PARTS[part[0]] if part else VERBS[method], noun)
+            yield Route(method, each.path, PARTS[part[-1]] if part else VERBS[method], noun)
 
 
 def outcome(route: Route, role: str, *, is_limited: bool, relation: str) -> str:

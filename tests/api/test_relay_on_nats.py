@@ -12,6 +12,7 @@ from vreg_shared.catalogue import catalogue
 from vreg_shared.key_files import Service
 from vreg_shared.messages.record import SignedRecord
 from vreg_shared.record_follower import RecordFollower, signed_by
+from vreg_shared.signing import SigningKey
 
 
 @asynccontextmanager
@@ -29,7 +30,7 @@ async def api_on(server: NatsServer, api: Api) -> AsyncIterator[None]:
             instance="test",
         )
     )
-    async with running(world, bus):
+    async with running(world, bus, SigningKey.generate().verifying):
         yield
 
 

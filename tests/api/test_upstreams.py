@@ -213,7 +213,7 @@ def test_every_field_of_an_upstream_is_known_to_send_a_secret_elsewhere_or_not()
     elsewhere = {"kind", "host", "token_realm", "private_ca"}
     of_another = {"identity_id"}
     not_elsewhere = {"name", "description", "repository_prefix", "enabled"}
-    not_elsewhere |= {"tag_validity_seconds", "stale_for", "max_stale_seconds"}
+    not_elsewhere |= {"tag_validity_seconds", "stale_for", "max_stale_seconds", "probe"}
     assert UpstreamChange.model_fields.keys() == elsewhere | of_another | not_elsewhere
 
 

@@ -32,7 +32,7 @@ class Part:
 
 async def test_nothing_is_exchanged_before_leases_upstreams_and_identities_are_known() -> None:
     keeping, followers, ended = Part(), [Part(), Part(), Part()], asyncio.Event()
-    serving = asyncio.create_task(Term(keeping, Part(), followers, Part().answer).serve(ended))
+    serving = asyncio.create_task(Term(keeping, Part(), followers, [Part().answer], Part()).serve(ended))
     for follower in followers:
         await settle()
         assert keeping.done == []
@@ -46,7 +46,7 @@ async def test_nothing_is_exchanged_before_leases_upstreams_and_identities_are_k
 
 async def test_a_term_that_ends_before_anything_is_known_ends() -> None:
     keeping, answering, ended = Part(), Part(), asyncio.Event()
-    serving = asyncio.create_task(Term(keeping, Part(), [Part()], answering.answer).serve(ended))
+    serving = asyncio.create_task(Term(keeping, Part(), [Part()], [answering.answer], Part()).serve(ended))
     await settle()
     assert answering.done == ["answers"]
     ended.set()

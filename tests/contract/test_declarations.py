@@ -62,6 +62,8 @@ def test_the_page_tells_methods_fields_hosts_and_causes(provider: Provider) -> N
 def test_the_pages_under_docs_are_what_the_declarations_say() -> None:
     written = {path.name: path.read_text() for path in generate.FOLDER.glob("*.md")}
     assert written == generate.pages(catalogue()), "run `make docs`"
+    tests = (generate.FOLDER.parent / "connection-test.md").read_text(encoding="utf-8")
+    assert tests == generate.connection_test_page(), "run `make docs`"
 
 
 def test_pages_are_written_where_they_are_asked_for(tmp_path: Path) -> None:

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, aclosing, asynccontextmanager
 from pathlib import Path
 
 import pytest
@@ -25,6 +25,7 @@ from vreg_shared.key_files import Service
 from vreg_shared.secret import Secret
 from vreg_shared.topology import MAX_PAYLOAD_BYTES, inbox_prefix
 
+Say = Callable[[bytes], Awaitable[None]]
 API, BROKER, PROXY = Service.API, Service.TOKEN_BROKER, Service.PROXY
 
 
@@ -430,3 +431,76 @@ async def test_a_claim_on_a_bucket_that_was_lost_has_it_made_again(server: NatsS
             return True
 
         await eventually(is_claimed)
+
+
+def telling(bus: Bus, teller: Callable[[bytes, Say], Awaitable[None]]) -> AbstractAsyncContextManager[object]:
+    return in_background(bus.tell("vreg.broker.test", teller, "token-broker", deadline=5))
+
+
+async def said(api: Bus, *, deadline: float = 10) -> list[bytes]:
+    await api.wait_connected()
+    async with aclosing(api.converse("vreg.broker.test", b"tell", deadline=deadline)) as answers:
+        return [answer async for answer in answers]
+
+
+async def test_a_conversation_has_every_answer_in_order_and_an_end(api: Bus, broker: Bus) -> None:
+    async def count(question: bytes, say: Say) -> None:
+        for number in range(100):
+            await say(question + str(number).encode())
+
+    async def is_told() -> bool:
+        try:
+            return await said(api) == [f"tell{number}".encode() for number in range(100)]
+        except NoResponderError:
+            return False
+
+    async with telling(broker, count):
+        await eventually(is_told)
+
+
+async def test_a_conversation_that_breaks_off_tells_why_after_what_was_said(api: Bus, broker: Bus) -> None:
+    async def fail(_: bytes, say: Say) -> None:
+        await say(b"first")
+        raise RequestFailedError("the disk is full")
+
+    heard: list[bytes] = []
+
+    async def is_told_why() -> bool:
+        heard.clear()
+        await api.wait_connected()
+        try:
+            async with aclosing(api.converse("vreg.broker.test", b"", deadline=10)) as answers:
+                async for answer in answers:
+                    heard.append(answer)  # noqa: PERF401 - what was heard before it broke off counts
+        except NoResponderError:
+            return False
+        except RequestFailedError as error:
+            return "the disk is full" in str(error)
+        return False
+
+    async with telling(broker, fail):
+        await eventually(is_told_why)
+    assert heard == [b"first"]
+
+
+async def test_a_conversation_has_a_deadline_as_a_whole(api: Bus, broker: Bus) -> None:
+    async def dawdle(_: bytes, say: Say) -> None:
+        await say(b"first")
+        await asyncio.Event().wait()
+
+    async def is_given_up() -> bool:
+        try:
+            await said(api, deadline=0.3)
+        except NoResponderError:
+            return False
+        except BusUnavailableError as error:
+            return "had not ended" in str(error)
+        return False
+
+    async with telling(broker, dawdle):
+        await eventually(is_given_up)
+
+
+async def test_a_conversation_with_nobody_fails_at_once(api: Bus) -> None:
+    with pytest.raises(NoResponderError):
+        await said(api, deadline=60)

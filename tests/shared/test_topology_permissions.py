@@ -29,7 +29,7 @@ READERS = {
     "vreg_config": {BROKER, PROXY},
     "vreg_identities": {BROKER},
     "vreg_leases": {BROKER, PROXY},
-    "vreg_health": {API, PROXY},
+    "vreg_health": {API, BROKER, PROXY},
     "vreg_leader": {BROKER},
 }
 WRITERS = {
@@ -47,6 +47,7 @@ WRITERS = {
     "vreg.access.api.x": set(),
     "vreg.broker.refresh": {PROXY},
     "vreg.broker.test": {API},
+    "vreg.broker.observed": {PROXY},
     "vreg.proxy.p1.test": {API, BROKER},
     "vreg.inbox.api.x": {BROKER, PROXY},
     "vreg.inbox.proxy.x": {BROKER},
@@ -58,6 +59,7 @@ LISTENERS = {
     "vreg.inbox.proxy.x": {PROXY},
     "vreg.broker.refresh": {BROKER},
     "vreg.broker.test": {BROKER},
+    "vreg.broker.observed": {BROKER},
     "vreg.proxy.p1.test": {PROXY},
 }
 FORBIDDEN_EVERYWHERE = (

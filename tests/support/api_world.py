@@ -148,7 +148,8 @@ async def running_api(
     try:
         if not is_migrated:
             await migrate(api.database)
-        yield await api.bootstrapped()
+        async with api.world.connection_tests.running():
+            yield await api.bootstrapped()
     finally:
         await api.client.aclose()
         await api.database.close()

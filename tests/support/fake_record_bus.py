@@ -1,7 +1,7 @@
 """A bus that keeps what is put on it, and can be down."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 
 from vreg_shared.bus import Bookmark, BusRefusedError, BusUnavailableError, NoResponderError, Stored
 from vreg_shared.messages.record import SignedRecord, decode
@@ -18,6 +18,8 @@ class FakeRecordBus:
         self.puts: list[str] = []
         self.refuses: set[str] = set()
         self.proxies: list[Callable[[bytes], Awaitable[bytes]]] = []
+        self.tellers: dict[str, Callable[[bytes], AsyncGenerator[bytes, None]]] = {}
+        """Who holds conversations, by subject."""
         self._up = asyncio.Event()
         self._published = asyncio.Event()
         self._callbacks: list[Callable[[], Awaitable[None]]] = []
@@ -83,6 +85,19 @@ class FakeRecordBus:
         if not self.proxies:
             raise NoResponderError(f"nobody serves {subject} now")
         return [await answer(payload) for answer in self.proxies]
+
+    async def converse(
+        self,
+        subject: str,
+        payload: bytes,
+        *,
+        deadline: float,  # noqa: ARG002 - nobody dawdles here
+    ) -> AsyncGenerator[bytes, None]:
+        self._require_up()
+        if subject not in self.tellers:
+            raise NoResponderError(f"nobody serves {subject} now")
+        async for answer in self.tellers[subject](payload):
+            yield answer
 
     def record(self, bucket: str, key: str, writer: VerifyingKey) -> SignedRecord | None:
         """Return what a reader would believe."""

@@ -14,6 +14,8 @@ from vreg_api.audit import endpoints as audit
 from vreg_api.audit.refusals import RefusalWatch
 from vreg_api.authentication import Guard
 from vreg_api.authorization import ROUTES, require_route_permitted
+from vreg_api.connection_tests import endpoints as connection_tests
+from vreg_api.health import endpoints as health
 from vreg_api.identities import endpoints as identities
 from vreg_api.problem_responses import install
 from vreg_api.problems import MEDIA_TYPE, Problem
@@ -63,6 +65,8 @@ def make_rooms(world: World, lifespan: Lifespan | None = None) -> FastAPI:
         virtual_registries.router(world.virtual_registries),
         access.router(world.access_tokens),
         provider_catalogue.router(world.provider_catalogue),
+        connection_tests.router(world.connection_tests),
+        health.router(world.health),
         audit.router(world.audit_events),
         pulls.router(world.pull_log),
     ):

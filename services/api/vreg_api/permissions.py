@@ -39,6 +39,8 @@ class Noun(StrEnum):
     OWN_ACCESS_TOKEN = "own access token"  # noqa: S105 - the same
     PROVIDER_CATALOGUE = "provider catalogue"
     AUDIT = "audit"
+    HEALTH = "health"
+    CONNECTION_TEST = "connection test"
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,12 +66,16 @@ _CHANGES: Final = (Action.CREATE, Action.CHANGE, Action.DELETE)
 _EDIT: Final = _each(_CHANGES, [Noun.IDENTITY, Noun.UPSTREAM, Noun.VIRTUAL_REGISTRY]) | _each(
     [Action.DELETE], [Noun.CACHED_CONTENT]
 )
+_TRY: Final = _each([Action.CREATE, Action.CHANGE], [Noun.CONNECTION_TEST]) | _each(
+    [Action.CHANGE], [Noun.HEALTH]
+)
+"""Trying an upstream with a stored secret, and looking after one that is ill."""
 _ADMINISTER: Final = _each(_CHANGES, [Noun.MACHINE_IDENTITY, Noun.ACCESS_TOKEN])
 _AUDIT: Final = _each([Action.READ], [Noun.AUDIT])
 ROLES: Final[Mapping[Role, Permissions]] = MappingProxyType(
     {
-        "admin": _PULL | _VIEW | _EDIT | _ADMINISTER | _AUDIT,
-        "editor": _PULL | _VIEW | _EDIT,
+        "admin": _PULL | _VIEW | _EDIT | _TRY | _ADMINISTER | _AUDIT,
+        "editor": _PULL | _VIEW | _EDIT | _TRY,
         "viewer": _PULL | _VIEW,
         "auditor": _VIEW | _AUDIT,
         "puller": _PULL | _SELF,
@@ -77,7 +83,7 @@ ROLES: Final[Mapping[Role, Permissions]] = MappingProxyType(
 )
 _LEFT_BY_LIMITS: Final = (
     _PULL
-    | _VIEW
+    | (_VIEW - _each([Action.READ], [Noun.CONNECTION_TEST]))
     | _each([Action.CHANGE], [Noun.UPSTREAM, Noun.VIRTUAL_REGISTRY])
     | _each([Action.DELETE], [Noun.CACHED_CONTENT])
     | _each(_CHANGES, [Noun.ACCESS_TOKEN])

@@ -89,6 +89,7 @@ DATABASE_UNAVAILABLE: Final = Case(
     HTTPStatus.SERVICE_UNAVAILABLE, "database_unavailable", "The database cannot be used now"
 )
 NO_PROXY_ANSWERS: Final = Case(HTTPStatus.SERVICE_UNAVAILABLE, "no_proxy_answers", "No proxy answers now")
+BUSY: Final = Case(HTTPStatus.SERVICE_UNAVAILABLE, "busy", "Too much of this is under way")
 
 ISSUER_UNAVAILABLE: Final = Case(
     HTTPStatus.SERVICE_UNAVAILABLE, "issuer_unavailable", "The issuer's keys cannot be read now"

@@ -6,6 +6,7 @@ import platform
 import signal
 from collections.abc import AsyncIterator, Coroutine
 from contextlib import asynccontextmanager
+from typing import Final
 
 import structlog
 from fastapi import FastAPI
@@ -16,13 +17,17 @@ from vreg_api.issuer import Issuer
 from vreg_api.settings import ApiSettings
 from vreg_api.store.database import Database
 from vreg_api.world import Means, World, make_world
-from vreg_shared.bus import Bus
+from vreg_shared.bus import Bus, BusPermissionError
 from vreg_shared.catalogue import catalogue
 from vreg_shared.clock import SystemClock
 from vreg_shared.key_files import KeyFolder, PublicKeyFolder, Service
+from vreg_shared.messages import health
 from vreg_shared.operator_grants import OperatorGrants
+from vreg_shared.record_follower import RecordFollower, signed_by
+from vreg_shared.signing import VerifyingKey
 from vreg_shared.topology import inbox_prefix
 
+_REFUSED_SECONDS: Final = 30.0
 _log = structlog.get_logger(__name__)
 
 
@@ -50,23 +55,32 @@ def open_world(settings: ApiSettings) -> tuple[World, Bus]:
 def open_app(settings: ApiSettings) -> ASGIApp:
     """Return the application, which connects when it starts; raise MissingKeyError."""
     world, bus = open_world(settings)
+    broker = PublicKeyFolder(settings.public_keys).verifying_key(Service.TOKEN_BROKER)
 
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
-        async with running(world, bus):
+        async with running(world, bus, broker):
             yield
 
     return create_app(world, lifespan)
 
 
 @asynccontextmanager
-async def running(world: World, bus: Bus) -> AsyncIterator[None]:
+async def running(world: World, bus: Bus, broker: VerifyingKey) -> AsyncIterator[None]:
     """Keep bus and relay running, then close the database; what waits in the outbox waits there."""
+    follower = RecordFollower(
+        bus,
+        health.BUCKET,
+        health.KEY_FILTER,
+        verify=signed_by(broker, health.BUCKET),
+        on_record=world.health.heard,
+    )
     try:
         async with asyncio.TaskGroup() as group:
             tasks = [
                 group.create_task(_or_end_process("bus", bus.run())),
                 group.create_task(_or_end_process("relay", world.relay.run())),
+                group.create_task(_or_end_process("health", _persist(follower))),
                 group.create_task(_or_end_process("archiver", world.archiver.run())),
                 group.create_task(_or_end_process("pull archiver", world.pull_archiver.run())),
                 group.create_task(_or_end_process("refusals", world.refusals.run())),
@@ -74,12 +88,23 @@ async def running(world: World, bus: Bus) -> AsyncIterator[None]:
                 group.create_task(_or_end_process("last_uses", world.last_uses.run())),
             ]
             try:
-                yield
+                async with world.connection_tests.running():
+                    yield
             finally:
                 for task in tasks:
                     task.cancel()
     finally:
         await world.database.close()
+
+
+async def _persist(follower: RecordFollower) -> None:
+    """Follow again when the bus forbids it: its grants may be mended, and health ends nobody's work."""
+    while True:
+        try:
+            await follower.run()
+        except BusPermissionError as error:
+            _log.error("bus_refuses", reason=str(error))
+        await asyncio.sleep(_REFUSED_SECONDS)
 
 
 async def _let_go(world: World) -> None:

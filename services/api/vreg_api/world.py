@@ -15,6 +15,12 @@ from vreg_api.audit.service import AuditEvents
 from vreg_api.audit.store import AuditStore
 from vreg_api.audit.verification import Verification
 from vreg_api.authentication import AccessTokenAuthenticator, Authenticates, FailedAttempts
+from vreg_api.connection_tests.running import Broker, Converses
+from vreg_api.connection_tests.service import ConnectionTests
+from vreg_api.connection_tests.store import ConnectionTestStore
+from vreg_api.health.book import HealthBook
+from vreg_api.health.service import Health
+from vreg_api.health.store import HealthStore
 from vreg_api.identities.credentials import Sealer
 from vreg_api.identities.service import Identities
 from vreg_api.identities.store import IdentityStore
@@ -42,7 +48,7 @@ from vreg_shared.sealing import SealingPublicKey
 from vreg_shared.signing import SigningKey, VerifyingKey
 
 
-class ApiBus(RecordBus, HasConnection, Gathers, ReadsStreams, Protocol):
+class ApiBus(RecordBus, HasConnection, Gathers, Converses, ReadsStreams, Protocol):
     """The bus, as the api needs it."""
 
 
@@ -77,6 +83,8 @@ class World:
     virtual_registries: VirtualRegistries
     access_tokens: AccessTokens
     provider_catalogue: ProviderCatalogue
+    connection_tests: ConnectionTests
+    health: Health
     last_uses: LastUses
     authenticator: Authenticates
     failed_attempts: FailedAttempts
@@ -104,38 +112,60 @@ def make_world(means: Means) -> World:
     last_uses = LastUses(database=database, store=access, clock=clock)
     relay = Relay(means.bus, outbox, Records(database), means.signing_key)
     database.on_commit(relay.wake)
+    identities_room = Identities(
+        database=database,
+        ledger=ledger,
+        sealer=Sealer(means.broker_key),
+        catalogue=catalogue,
+        clock=clock,
+        store=identities,
+        upstreams=upstreams,
+        registries=registries,
+        grants=means.grants,
+    )
+    upstreams_room = Upstreams(
+        database=database,
+        ledger=ledger,
+        catalogue=catalogue,
+        clock=clock,
+        store=upstreams,
+        identities=identities,
+        registries=registries,
+    )
+    registries_room = VirtualRegistries(
+        database=database,
+        ledger=ledger,
+        clock=clock,
+        store=registries,
+        upstreams=upstreams,
+        access=access,
+    )
     return World(
         database=database,
         bus=means.bus,
-        identities=Identities(
+        identities=identities_room,
+        upstreams=upstreams_room,
+        health=Health(
             database=database,
-            ledger=ledger,
-            sealer=Sealer(means.broker_key),
-            catalogue=catalogue,
+            store=HealthStore(),
+            upstreams=upstreams_room,
+            registries=registries_room,
+            book=HealthBook(),
             clock=clock,
-            store=identities,
-            upstreams=upstreams,
-            registries=registries,
-            grants=means.grants,
+            is_current=lambda: means.bus.connected,
         ),
-        upstreams=Upstreams(
+        connection_tests=ConnectionTests(
             database=database,
-            ledger=ledger,
+            store=ConnectionTestStore(),
+            upstreams=upstreams_room,
+            identities=identities_room,
             catalogue=catalogue,
+            grants=means.grants,
+            broker=Broker(means.bus, means.signing_key, clock),
             clock=clock,
-            store=upstreams,
-            identities=identities,
-            registries=registries,
         ),
         rate_limits=RateLimits(means.bus, clock),
-        virtual_registries=VirtualRegistries(
-            database=database,
-            ledger=ledger,
-            clock=clock,
-            store=registries,
-            upstreams=upstreams,
-            access=access,
-        ),
+        virtual_registries=registries_room,
         access_tokens=AccessTokens(
             database=database, ledger=ledger, clock=clock, store=access, registries=registries
         ),

@@ -8,6 +8,7 @@ from typing import Final, TypeVar
 
 from vreg_proxy.breaker import Breaker
 from vreg_proxy.cache import Origin
+from vreg_proxy.observations import Observations
 from vreg_proxy.resolution import Candidate
 from vreg_proxy.upstreams import Upstreams, UpstreamUnusableError
 from vreg_shared.clock import Clock
@@ -31,8 +32,11 @@ def origin_of(candidate: Candidate) -> Origin:
 class Asking:
     """Puts questions to upstreams; every failure is a verdict."""
 
-    def __init__(self, upstreams: Upstreams, breaker: Breaker, clock: Clock) -> None:
+    def __init__(
+        self, upstreams: Upstreams, breaker: Breaker, observations: Observations, clock: Clock
+    ) -> None:
         self._upstreams = upstreams
+        self._observations = observations
         self._breaker = breaker
         self._clock = clock
         self._absent: OrderedDict[tuple[Origin, str], tuple[float, Verdict]] = OrderedDict()
@@ -72,6 +76,7 @@ class Asking:
     def heard(self, candidate: Candidate, subject: str, verdict: Verdict | None) -> None:
         """Take in what an upstream answered, or None when it gave the thing."""
         self._breaker.heard(candidate.upstream.id, verdict)
+        self._observations.heard(candidate.upstream.id, verdict)
         if verdict is None or verdict.answer not in {Answer.ABSENT, Answer.HIDDEN}:
             return
         life = min(ABSENCE_SECONDS, candidate.upstream.tag_validity_seconds)

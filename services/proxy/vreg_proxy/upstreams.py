@@ -62,8 +62,14 @@ class Upstreams:
 
     @asynccontextmanager
     async def client(self, candidate: Candidate) -> AsyncIterator[RegistryClient]:
+        """Lend the client of a candidate's upstream; raise UpstreamUnusableError."""
+        async with self.client_of(candidate.upstream, candidate.kind) as client:
+            yield client
+
+    @asynccontextmanager
+    async def client_of(self, upstream: UpstreamRecord, kind: RegistryKind) -> AsyncIterator[RegistryClient]:
         """Lend the client of an upstream as its record now is; raise UpstreamUnusableError."""
-        lent, replaced = self._current(candidate)
+        lent, replaced = self._current(upstream, kind)
         lent.users += 1
         try:
             if replaced is not None:
@@ -79,14 +85,13 @@ class Upstreams:
         while self._all:
             await self._all.pop().close()
 
-    def _current(self, candidate: Candidate) -> tuple[_Open, _Open | None]:
+    def _current(self, upstream: UpstreamRecord, kind: RegistryKind) -> tuple[_Open, _Open | None]:
         """Return the client to lend, and the one it has just replaced, if any."""
-        upstream = candidate.upstream
         connection = _connection(upstream)
         found = self._open.get(upstream.id)
         if found is not None and found.connection == connection:
             return found, None
-        made = self._make(upstream, candidate.kind, connection)
+        made = self._make(upstream, kind, connection)
         self._open[upstream.id] = made
         if found is not None:
             found.retired = True

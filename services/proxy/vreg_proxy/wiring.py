@@ -23,6 +23,8 @@ from vreg_proxy.broker import BusBroker
 from vreg_proxy.cache import Cache, open_cache
 from vreg_proxy.cache_requests import CacheRequests
 from vreg_proxy.config_cache import ConfigCache
+from vreg_proxy.connection_tests.probes import Probes
+from vreg_proxy.connection_tests.requests import ConnectionTests
 from vreg_proxy.credentials import Broker, LeaseDesk
 from vreg_proxy.distribution.authentication import Authenticator
 from vreg_proxy.distribution.endpoints import Endpoints
@@ -41,6 +43,7 @@ from vreg_proxy.limits import ClientLimit
 from vreg_proxy.manifests import Manifests
 from vreg_proxy.measures import Measures
 from vreg_proxy.metrics_listener import serving_metrics
+from vreg_proxy.observations import Observations
 from vreg_proxy.rate_limit_requests import RateLimitRequests
 from vreg_proxy.rate_limits import RateLimits
 from vreg_proxy.readiness import Freshness, Readiness
@@ -160,6 +163,9 @@ async def open_world(settings: ProxySettings, clock: Clock, door: Door) -> Async
         surface = make_surface(
             freshness, pulls, own.signing_key(), settings.external_url, clock, mirrors=mirrors
         )
+        tests = ConnectionTests(
+            catalogue(), policy, own.sealing_key(), public.verifying_key(Service.TOKEN_BROKER), clock
+        )
         told = meter.samples if settings.proxy_metrics_listen is not None else tuple
         async with asyncio.TaskGroup() as group:
             running = [
@@ -172,6 +178,9 @@ async def open_world(settings: ProxySettings, clock: Clock, door: Door) -> Async
                 group.create_task(trail.run(bus)),
                 group.create_task(workers.keep_reporting(lambda: readiness.obstacle, told)),
                 group.create_task(pulls.log.run(bus)),
+                group.create_task(tests.run(bus)),
+                group.create_task(Probes(config.snapshot, pulls.upstreams, catalogue(), clock).run(bus)),
+                group.create_task(pulls.observations.report_to(bus)),
                 group.create_task(_end_with_supervisor()),
             ]
             _log.info("worker_serving", url=settings.external_url, restored_records=restored)
@@ -215,7 +224,8 @@ class Pulls:
         self.log = AccessLog(f"{platform.node() or 'proxy'}/{os.getpid()}", clock)
         desk = LeaseDesk(leases, broker, clock)
         self.upstreams = Upstreams(open_session, desk, self.rate_limits, clock)
-        self.asking = Asking(self.upstreams, self.breaker, clock)
+        self.observations = Observations()
+        self.asking = Asking(self.upstreams, self.breaker, self.observations, clock)
         hot = HotManifests(clock)
         cache.on_purge(hot.clear)
         manifests = Manifests(cache, self.asking, clock, counts)

@@ -50,7 +50,8 @@ class Refused:
     """The cloud, or our own check, said no: a person must act, and `remedy` says how.
 
     `reason` is a stable code. `detail` holds the provider's own words: for audit, health and logs alone.
-    `is_final`: asking again is pointless until the identity's record changes, for nobody was asked.
+    `is_final`: asking again is pointless until the identity's record changes, for nobody was asked. `step`
+    is the call that was answered so, as the provider's tables name it.
     """
 
     reason: str
@@ -58,6 +59,7 @@ class Refused:
     remedy: str = ""
     request_ids: tuple[str, ...] = ()
     is_final: bool = False
+    step: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +70,7 @@ class Unavailable:
     detail: str = ""
     retry_after: float | None = None
     request_ids: tuple[str, ...] = ()
+    step: str = ""
 
 
 Outcome = Issued | Refused | Unavailable
@@ -92,8 +95,8 @@ def outcome_of(rules: Iterable[RefusalRule], refusal: Refusal, now: datetime) ->
     detail = scrubbed(words)[:_DETAIL_LIMIT]  # in this order: half a secret is not known for one
     ids = (refusal.request_id,) if refusal.request_id else ()
     if judgement.is_refused:
-        return Refused(judgement.reason, detail, judgement.remedy, ids)
-    return Unavailable(judgement.reason, detail, refusal.retry_after, ids)
+        return Refused(judgement.reason, detail, judgement.remedy, ids, step=refusal.step)
+    return Unavailable(judgement.reason, detail, refusal.retry_after, ids, refusal.step)
 
 
 class Exchange(Protocol):

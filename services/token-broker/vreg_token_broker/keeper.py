@@ -61,6 +61,16 @@ class Told:
     retry_after: float | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """How a lease stands: the last one, why its refresh failed and how often in a row, and the next try."""
+
+    lease: Lease | None = None
+    failure: Refused | Unavailable | None = None
+    failures: int = 0
+    seconds_left: float | None = None
+
+
 class Keeper:
     """Owns one scope's lease. `run` makes every exchange; other methods only change what it does next."""
 
@@ -101,6 +111,12 @@ class Keeper:
                 await self._waits.wait(self._wake, seconds)
                 continue
             await self._attempt()
+
+    @property
+    def standing(self) -> Standing:
+        """How the lease stands now."""
+        left = self._seconds_left(self._clock.monotonic())
+        return Standing(self.lease, self._failure, self._failures, left)
 
     def end(self) -> None:
         """Begin no other exchange: `run` returns, after the one under way if there is one."""

@@ -1,7 +1,7 @@
 """Which upstreams share which lease: a pure book of identities and upstreams, read as one plan a scope."""
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
@@ -106,6 +106,10 @@ class LeaseBook:
     def upstream(self, upstream_id: str) -> UpstreamRecord | None:
         """Return an upstream's record, if there is one."""
         return self._upstreams.get(upstream_id)
+
+    def upstreams(self) -> Mapping[str, UpstreamRecord]:
+        """Return all upstreams by id, as they are now."""
+        return dict(self._upstreams)
 
     def need(self, upstream: UpstreamRecord) -> LeaseNeed:
         """Return what an upstream that stands in a scope needs of its lease."""

@@ -15,7 +15,7 @@ from vreg_shared.messages.upstream import UpstreamRecord
 from vreg_token_broker.exchange import Exchange, Outcome, Refused, Unavailable
 from vreg_token_broker.flights import Flight, Flights, Records
 from vreg_token_broker.journal import AuditUnavailableError
-from vreg_token_broker.keeper import FIRST, Keeper, KeeperWorld, Publishes, Told
+from vreg_token_broker.keeper import FIRST, Keeper, KeeperWorld, Publishes, Standing, Told
 from vreg_token_broker.lease_book import LeaseBook, Plan
 from vreg_token_broker.ledger import REFUSED, WITHDRAWN
 from vreg_token_broker.orders import Orders
@@ -24,6 +24,8 @@ from vreg_token_broker.runway import Runway, Turns
 GRACE_SECONDS: Final = 5.0
 KNOWN_SECONDS: Final = 2.0
 """How long an asker may be ahead of us in hearing of an upstream."""
+CONNECTION_TEST: Final = "connection_test"
+"""What an exchange was made for, in its audit events."""
 _STARTING: Final = Unavailable("starting", "the broker has just started", retry_after=1.0)
 _log = structlog.get_logger(__name__)
 
@@ -109,6 +111,7 @@ class Refresher:
                 for keeper in self._keepers.values():
                     keeper.end()
                 await self._flights.finish(GRACE_SECONDS)
+        self._flights = None
         self._keepers.clear()
         self._tasks.clear()
 
@@ -125,6 +128,20 @@ class Refresher:
             is_starting = place.scope is not None
             return Told(failure=_STARTING if is_starting else _why_none(upstream))
         return await keeper.ask(refused, self._book.need(upstream))
+
+    def standing(self, upstream: UpstreamRecord) -> Standing | Refused | None:
+        """Return how an upstream's lease stands, or why there can be none; None for one without identity."""
+        place = self._book.place(upstream)
+        if upstream.identity_id is None or place.refused is not None:
+            return place.refused
+        keeper = self._keepers.get(place.scope or "")
+        return keeper.standing if keeper is not None else Standing()
+
+    async def try_out(self, plan: Plan) -> Outcome:
+        """Make one exchange, on record and in its turn, that nothing follows from: for a connection test."""
+        if self._flights is None:
+            return _STARTING
+        return await asyncio.shield(self._climb(plan, CONNECTION_TEST))
 
     def lease_count(self) -> int:
         """Return how many scopes have a lease that can be used now."""

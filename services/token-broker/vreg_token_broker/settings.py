@@ -2,6 +2,7 @@
 
 import platform
 import re
+from datetime import timedelta
 from pathlib import Path
 from typing import Annotated
 
@@ -21,6 +22,13 @@ class BrokerSettings(GrantSettings, ServiceSettings):
     broker_state: Annotated[
         Path, Field(description="Folder for the audit journal; it must outlive the process.")
     ]
+    health_interval: Annotated[
+        timedelta,
+        Field(
+            description="Seconds between two looks at a healthy upstream by a proxy; 0 looks at none.",
+            ge=timedelta(),
+        ),
+    ] = timedelta(seconds=300)
     broker_id: Annotated[
         str,
         Field(

@@ -8,13 +8,17 @@ from functools import partial
 from typing import Any, Final, Protocol
 
 import structlog
+from pydantic import ValidationError
 
 from vreg_shared.bus import Bus, BusPermissionError
 from vreg_shared.catalogue import catalogue
 from vreg_shared.clock import Clock
 from vreg_shared.egress import EgressPolicy
 from vreg_shared.key_files import KeyFolder, PublicKeyFolder, Service
-from vreg_shared.messages import identity, lease, refresh, upstream
+from vreg_shared.messages import connection_test, identity, lease, refresh, upstream
+from vreg_shared.messages import health as health_messages
+from vreg_shared.messages.health import HealthRecord
+from vreg_shared.messages.record import RecordRejectedError, SignedRecord
 from vreg_shared.operator_grants import OperatorGrants
 from vreg_shared.platform_environment import platform_environment
 from vreg_shared.record_follower import RecordFollower, signed_by
@@ -23,9 +27,17 @@ from vreg_shared.secret import Secret
 from vreg_shared.signing import SigningKey, VerifyingKey
 from vreg_shared.topology import BUCKETS, STREAMS, inbox_prefix
 from vreg_token_broker.audit_publisher import AuditPublisher, Cursor
+from vreg_token_broker.connection_tests.climb import Climb
+from vreg_token_broker.connection_tests.proxy_stages import ProxyStages
+from vreg_token_broker.connection_tests.requests import ConnectionTests
 from vreg_token_broker.exchange import ExchangeWorld
 from vreg_token_broker.exchanges import find_exchanges
 from vreg_token_broker.generations import Generations
+from vreg_token_broker.health.leases import Leases
+from vreg_token_broker.health.proxies import Observed, ProxyProbes
+from vreg_token_broker.health.publisher import HealthPublisher
+from vreg_token_broker.health.signs import Signs
+from vreg_token_broker.health.watch import HealthWatch, HealthWorld
 from vreg_token_broker.holder import holder_of
 from vreg_token_broker.identity_tokens import GrantedIdentityTokens
 from vreg_token_broker.journal import Journal
@@ -113,6 +125,9 @@ async def serve(
         RefresherWorld(publisher, generations, clock, EventWaits(), inherits=found, turns=leadership),
     )
     keeping = BookKeeping(book, refresher, found)
+    health = Health(
+        settings=settings, keys=keys, ledger=ledger, clock=clock, bus=bus, book=book, refresher=refresher
+    )
     audit = AuditPublisher(ledger, bus, Cursor(settings.broker_state / "published.json"))
     bus.on_connected(publisher.repeat_all)
     bus.on_connected(leadership.reconnected)
@@ -132,20 +147,46 @@ async def serve(
         )
     ]
     followers = (leases, *from_api)
+    told_before = RecordFollower(
+        bus,
+        health_messages.BUCKET,
+        health_messages.KEY_FILTER,
+        verify=signed_by(keys.signing.verifying, health_messages.BUCKET),
+        on_record=health.found,
+    )
     requests = RefreshRequests(refresher, leadership)
+    tests = ConnectionTests(
+        lambda: Climb(catalogue(), orders, refresher, clock),
+        ProxyStages(bus, keys.signing, clock),
+        keys.proxies,
+        keys.api,
+        clock,
+    )
     _log.info("broker_started", broker=settings.broker_id, bus=settings.nats_url)
     async with asyncio.TaskGroup() as group:
         serving = [
             group.create_task(bus.run()),
             group.create_task(publisher.run()),
+            group.create_task(health.publisher.run()),
+            group.create_task(_persist(told_before.run)),
             group.create_task(audit.run()),
             *(group.create_task(_persist(follower.run)) for follower in followers),
             group.create_task(_persist(lambda: bus.follow(LEADER_BUCKET, LEADER_KEY, leadership.heard))),
             group.create_task(_tell_of(followers)),
         ]
         standing = group.create_task(leadership.run())
-        answering = partial(bus.respond, refresh.SUBJECT, requests.answer, QUEUE, deadline=10.0)
-        term = Term(refresher, publisher, followers, answering)
+        answering = (
+            partial(bus.respond, refresh.SUBJECT, requests.answer, QUEUE, deadline=10.0),
+            partial(
+                bus.tell,
+                connection_test.SUBJECT,
+                tests.answer,
+                QUEUE,
+                deadline=connection_test.DEADLINE_SECONDS,
+            ),
+            partial(bus.respond, health_messages.OBSERVED_SUBJECT, health.observed.answer, QUEUE),
+        )
+        term = Term(refresher, publisher, followers, answering, health.watch)
         await _lead_in_turn(leadership, term, stopping)
         await publisher.finish()
         standing.cancel()
@@ -157,11 +198,52 @@ async def serve(
 
 
 class Serves(Protocol):
-    """Who keeps leases."""
+    """Who does something for as long as this broker leads: keeps leases, or watches over health."""
 
-    async def run(self, stopping: asyncio.Event) -> None:
-        """Keep them until told to stop."""
+    async def run(self, ended: asyncio.Event, /) -> None:
+        """Do it until told to stop."""
         ...
+
+
+class Health:
+    """Everything that health is made of."""
+
+    def __init__(  # noqa: PLR0913 - it looks at all there is
+        self,
+        *,
+        settings: BrokerSettings,
+        keys: BrokerKeys,
+        ledger: Ledger,
+        clock: Clock,
+        bus: Bus,
+        book: LeaseBook,
+        refresher: Refresher,
+    ) -> None:
+        signs = Signs()
+        self.publisher = HealthPublisher(bus, keys.signing, clock)
+        self.observed = Observed(signs, clock)
+        self.watch = HealthWatch(
+            HealthWorld(
+                upstreams=book,
+                leases=Leases(refresher, clock),
+                signs=signs,
+                tells=self.publisher,
+                probes=ProxyProbes(bus),
+                ledger=ledger,
+                clock=clock,
+                interval=settings.health_interval,
+            )
+        )
+
+    async def found(self, record: SignedRecord, _raw: bytes) -> None:
+        """Take note of what was told before; raise RecordRejectedError."""
+        self.publisher.found(record.key, record.version)
+        if record.deleted:
+            return
+        try:
+            self.watch.remember(HealthRecord.model_validate_json(record.body))
+        except ValidationError as error:
+            raise RecordRejectedError(f"the record {record.key} cannot be read") from error
 
 
 class Forgets(Protocol):
@@ -187,15 +269,19 @@ class Term:
     refresher: Serves
     publisher: Forgets
     followers: Iterable[Syncs]
-    answering: Callable[[], Awaitable[None]]
+    answering: Iterable[Callable[[], Awaitable[None]]]
+    watch: Serves
 
     async def serve(self, ended: asyncio.Event) -> None:
-        """Answer proxies and keep leases fresh until told to end."""
+        """Answer proxies and the api, and keep leases fresh until told to end."""
         async with asyncio.TaskGroup() as group:
-            answering = group.create_task(_persist(self.answering))
+            answering = [group.create_task(_persist(answer)) for answer in self.answering]
             await _first_of(_look(self.followers), ended.wait())
+            watching = group.create_task(self.watch.run(ended))
             await self.refresher.run(ended)
-            answering.cancel()
+            await watching
+            for task in answering:
+                task.cancel()
 
 
 async def _lead_in_turn(leadership: Leadership, term: Term, stopping: asyncio.Event) -> None:

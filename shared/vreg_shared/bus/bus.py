@@ -3,7 +3,8 @@
 import asyncio
 import secrets
 import ssl
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from contextlib import aclosing
 from types import TracebackType
 from typing import Final, Self
 
@@ -11,6 +12,7 @@ import structlog
 
 from vreg_shared.bus import jetstream
 from vreg_shared.bus.backoff import delays
+from vreg_shared.bus.converse import converse_once
 from vreg_shared.bus.errors import (
     BusError,
     BusPermissionError,
@@ -22,7 +24,7 @@ from vreg_shared.bus.errors import (
 from vreg_shared.bus.follow import Entry, follow_once
 from vreg_shared.bus.gather import gather_once
 from vreg_shared.bus.read import Bookmark, OnStored, Stored, read_once
-from vreg_shared.bus.respond import ERROR_HEADER, respond_once
+from vreg_shared.bus.respond import ERROR_HEADER, Handler, Teller, respond_once, tell_once
 from vreg_shared.bus.session import Address, Session
 from vreg_shared.bus.tasks import owned_tasks
 from vreg_shared.secret import Secret
@@ -187,10 +189,28 @@ class Bus:
             raise BusUnavailableError(f"no connection to the bus within {deadline:g} s") from None
         return await gather_once(session, subject, payload, deadline=deadline, quiet=quiet)
 
+    async def converse(self, subject: str, payload: bytes, *, deadline: float) -> AsyncGenerator[bytes, None]:
+        """Ask one who serves `subject`, and give his answers as they come; close it with `aclosing`.
+
+        Raises BusUnavailableError, NoResponderError, RequestFailedError.
+        """
+        if not self.connected:
+            raise BusUnavailableError(f"no connection to the bus, so nobody can be asked on {subject}")
+        session = await self._current()
+        async with aclosing(converse_once(session, subject, payload, deadline=deadline)) as answers:
+            async for answer in answers:
+                yield answer
+
+    async def tell(self, subject: str, teller: Teller, queue: str, *, deadline: float) -> None:
+        """Answer conversations for ever, as `respond` answers requests; raises only BusPermissionError."""
+        await self._respond_for_ever(
+            subject, lambda session: tell_once(session, subject, teller, queue, deadline)
+        )
+
     async def respond(
         self,
         subject: str,
-        handler: Callable[[bytes], Awaitable[bytes]],
+        handler: Handler,
         queue: str,
         *,
         deadline: float = _HANDLER_SECONDS,
@@ -202,10 +222,15 @@ class Bus:
         A handler's VregError is told to the asker; any other error is logged here and told as internal.
         A handler is cancelled at its deadline, and when the connection is lost: nobody could be answered.
         """
+        await self._respond_for_ever(
+            subject, lambda session: respond_once(session, subject, handler, queue, deadline)
+        )
+
+    async def _respond_for_ever(self, subject: str, serve: Callable[[Session], Awaitable[None]]) -> None:
         while True:
             session = await self._current()
             try:
-                await respond_once(session, subject, handler, queue, deadline)
+                await serve(session)
             except BusUnavailableError as error:
                 _log.info("bus responder interrupted", bus_subject=subject, reason=str(error))
                 await session.wait_lost()

@@ -14,13 +14,41 @@ from vreg_shared.topology import INBOX_ROOT
 
 AT_ONCE: Final = 256
 ERROR_HEADER: Final = "Vreg-Error"
+END_HEADER: Final = "Vreg-End"
+"""Ends a conversation: nothing comes after it."""
+Handler = Callable[[bytes], Awaitable[bytes]]
+Say = Callable[[bytes], Awaitable[None]]
+Teller = Callable[[bytes, Say], Awaitable[None]]
+"""Takes a question, and says as many answers as it likes."""
+Reply = tuple[bytes, dict[str, str] | None]
 _log = structlog.stdlib.get_logger()
 
 
-async def respond_once(
-    session: Session, subject: str, handler: Callable[[bytes], Awaitable[bytes]], queue: str, deadline: float
-) -> None:
+async def respond_once(session: Session, subject: str, handler: Handler, queue: str, deadline: float) -> None:
     """Answer until the connection is lost; raise BusPermissionError if we may not listen."""
+
+    async def answered(message: Message) -> Reply:
+        return await handler(message.payload), None
+
+    await _serve(session, subject, answered, queue, deadline)
+
+
+async def tell_once(session: Session, subject: str, teller: Teller, queue: str, deadline: float) -> None:
+    """Answer conversations until the connection is lost; raise BusPermissionError if we may not listen."""
+
+    async def told(message: Message) -> Reply:
+        async def say(payload: bytes) -> None:
+            await session.publish(message.reply, payload)
+
+        await teller(message.payload, say)
+        return b"", {END_HEADER: "1"}
+
+    await _serve(session, subject, told, queue, deadline)
+
+
+async def _serve(
+    session: Session, subject: str, work: Callable[[Message], Awaitable[Reply]], queue: str, deadline: float
+) -> None:
     tasks: set[asyncio.Task[None]] = set()
     async with owned_tasks() as group:
 
@@ -29,8 +57,8 @@ async def respond_once(
                 # Whoever asks must not choose which of our own subjects the answer is written to.
                 _log.warning("bus request ignored", bus_subject=subject, reason="reply is not an inbox")
                 return
-            work = _busy() if len(tasks) >= AT_ONCE else handler(message.payload)
-            task = group.create_task(_answer(session, message, work, deadline))
+            doing = _busy() if len(tasks) >= AT_ONCE else work(message)
+            task = group.create_task(_answer(session, message, doing, deadline))
             tasks.add(task)
             task.add_done_callback(tasks.discard)
 
@@ -40,11 +68,11 @@ async def respond_once(
             task.cancel()
 
 
-async def _answer(session: Session, message: Message, work: Awaitable[bytes], deadline: float) -> None:
-    headers: dict[str, str] | None = None
+async def _answer(session: Session, message: Message, work: Awaitable[Reply], deadline: float) -> None:
+    headers: dict[str, str] | None
     try:
         async with asyncio.timeout(deadline):
-            payload = await work
+            payload, headers = await work
     except TimeoutError:
         payload, headers = b"", {ERROR_HEADER: f"no answer within {deadline:g} s"}
     except VregError as error:
@@ -59,5 +87,5 @@ async def _answer(session: Session, message: Message, work: Awaitable[bytes], de
         _log.warning("bus answer lost", bus_subject=message.subject, error=str(error))
 
 
-async def _busy() -> bytes:
+async def _busy() -> Reply:
     raise RequestFailedError(f"more than {AT_ONCE} requests at once: try again later")

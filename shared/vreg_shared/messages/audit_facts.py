@@ -179,6 +179,26 @@ class ConfigDeleted(_ConfigurationChange):
     kind: ClassVar[str] = "config.deleted"
 
 
+class HealthChanged(Journalled):
+    """An upstream came into another state of health, or the same for another reason."""
+
+    kind: ClassVar[str] = "health.changed"
+    about: ClassVar[str] = "upstream id"
+
+    upstream_id: str
+    upstream_name: str
+    identity_id: str | None = None
+    host: str
+    state: str = Field(description="healthy, degraded, auth_failed, unreachable or unknown.")
+    was: str = Field(description="The state before.")
+    reason: str = Field(description="A stable code; empty when healthy.")
+    detail: str = Field(description="The provider's own words.")
+    remedy: str
+    breaks_at: datetime | None = Field(
+        default=None, description="When pulls of what is not cached will fail if nothing changes."
+    )
+
+
 class ConfigPurged(_ConfigurationChange):
     """What an upstream gave so far is not served from the cache any more."""
 
@@ -259,6 +279,7 @@ CATALOGUE: Final[tuple[type[Facts], ...]] = (
     ConfigPurged,
     AccessRefused,
     SourceChanged,
+    HealthChanged,
     AuditPruned,
 )
 KINDS: Final[Mapping[str, type[Facts]]] = MappingProxyType({each.kind: each for each in CATALOGUE})

@@ -44,6 +44,7 @@ class UpstreamRecord(BaseModel):
     private_ca: str | None = None
     enabled: bool = True
     cache_epoch: int = 0
+    probe: str = ""
 
     @model_validator(mode="before")
     @classmethod

@@ -18,6 +18,7 @@ from vreg_shared.registry_client.target import (
     FixedCredentials,
     Target,
 )
+from vreg_shared.registry_client.transport import RequestFailedError, Transport
 
 __all__ = [
     "MAX_BODIES",
@@ -32,8 +33,10 @@ __all__ = [
     "Referrer",
     "ReferrersPage",
     "RegistryClient",
+    "RequestFailedError",
     "TagPage",
     "Target",
+    "Transport",
     "fallback_tag",
     "open_upstream_session",
     "referrers_of",

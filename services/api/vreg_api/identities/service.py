@@ -58,6 +58,17 @@ class Identities:
         provider, method = read_document(self.catalogue, wish)
         return await self._make(wish.name, method, _usable_for(provider.usable_for, wish.usable_for), actor)
 
+    def drafted(self, wish: IdentityCreate, actor: Actor) -> Identity:
+        """Return the identity that `wish` describes, sealed and saved nowhere."""
+        return self._new(wish.name, wish.auth_method, wish.usable_for.model_dump(mode="json"), actor)
+
+    def after(self, before: Identity, wish: IdentityChange, actor: Actor) -> Identity:
+        """Return what a change makes of an identity, saved nowhere."""
+        after = self._after(before, wish)
+        require_may(actor, Action.CHANGE, self._noun(after))
+        self._require_unobjectionable(after)
+        return after
+
     async def trust(self, identifier: str, actor: Actor) -> TrustView:
         """Return what the cloud must be told of an identity."""
         return trust_of(await self.read(identifier, actor), self.catalogue, self.grants)
@@ -115,6 +126,15 @@ class Identities:
     async def _make(
         self, name: str, method: AuthMethod, usable_for: dict[str, object], actor: Actor
     ) -> Identity:
+        identity = self._new(name, method, usable_for, actor)
+        async with self.database.write() as tx:
+            await self._require_free_name(tx, identity)
+            await self.store.insert(tx, identity)
+            change = Change("created", NOUN, key_of(identity.id), identity.name, 1, after=identity)
+            await self._record(tx, actor, identity, change)
+        return identity
+
+    def _new(self, name: str, method: AuthMethod, usable_for: dict[str, object], actor: Actor) -> Identity:
         now = self.clock.now()
         unsealed = Identity(
             id=str(ULID.from_datetime(now)),
@@ -133,11 +153,6 @@ class Identities:
         identity = self.sealer.with_method(unsealed, method)
         require_may(actor, Action.CREATE, self._noun(identity))
         self._require_unobjectionable(identity)
-        async with self.database.write() as tx:
-            await self._require_free_name(tx, identity)
-            await self.store.insert(tx, identity)
-            change = Change("created", NOUN, key_of(identity.id), identity.name, 1, after=identity)
-            await self._record(tx, actor, identity, change)
         return identity
 
     def _after(self, before: Identity, wish: IdentityChange) -> Identity:

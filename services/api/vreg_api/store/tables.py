@@ -81,8 +81,47 @@ UPSTREAMS: Final = sa.Table(
     sa.Column("token_realm", sa.Text, nullable=True),
     sa.Column("private_ca", sa.Text, nullable=True),
     sa.Column("enabled", sa.Boolean, nullable=False),
+    sa.Column("probe", sa.Text, nullable=False, server_default=""),
     sa.Column("cache_epoch", sa.BigInteger, nullable=False),
     *_kept(),
+)
+
+CONNECTION_TESTS: Final = sa.Table(
+    "connection_tests",
+    METADATA,
+    _id(),
+    sa.Column("upstream_id", sa.String(26), nullable=True, index=True),
+    sa.Column("upstream_name", sa.Text, nullable=False),
+    sa.Column("host", sa.Text, nullable=False),
+    sa.Column("probe", sa.Text, nullable=False),
+    sa.Column("state", sa.Text, nullable=False),
+    sa.Column("reason", sa.Text, nullable=False),
+    sa.Column("stages", sa.JSON, nullable=False),
+    sa.Column("remedy_steps", sa.JSON, nullable=False),
+    sa.Column("started_by", sa.Text, nullable=False),
+    sa.Column("started_at", UtcDateTime, nullable=False, index=True),
+    sa.Column("ended_at", UtcDateTime, nullable=True),
+)
+"""Results outlive their upstream, so nothing refers to it."""
+
+HEALTH_CHANGES: Final = sa.Table(
+    "health_changes",
+    METADATA,
+    sa.Column("upstream_id", sa.String(26), primary_key=True),
+    sa.Column("since", UtcDateTime, primary_key=True),
+    sa.Column("state", sa.Text, nullable=False),
+    sa.Column("reason", sa.Text, nullable=False),
+    sa.Column("detail", sa.Text, nullable=False),
+    sa.Column("remedy", sa.Text, nullable=False),
+)
+HEALTH_ACKNOWLEDGEMENTS: Final = sa.Table(
+    "health_acknowledgements",
+    METADATA,
+    sa.Column("upstream_id", sa.String(26), primary_key=True),
+    sa.Column("since", UtcDateTime, nullable=False),
+    sa.Column("by", sa.Text, nullable=False),
+    sa.Column("at", UtcDateTime, nullable=False),
+    sa.Column("note", sa.Text, nullable=False),
 )
 
 VIRTUAL_REGISTRIES: Final = sa.Table(

@@ -10,6 +10,7 @@ from vreg_api.upstreams.certificates import parsed_certificates
 from vreg_shared.catalogue import catalogue
 from vreg_shared.messages.upstream import STALE_CASES, UNANSWERED, StaleCase
 from vreg_shared.oci.reference import InvalidNameError, RepositoryName
+from vreg_shared.probe import probe_text
 from vreg_shared.rate_limit import RateLimitSource
 
 _EXAMPLE_IDENTITY = "01KAS1G6V5X4T3NQ7R8M2C9B0Z"
@@ -123,6 +124,17 @@ PrivateCa = Annotated[
         title="Private CA", description="Certificates (PEM) of the authority the host's certificate is of."
     ),
 ]
+Probe = Annotated[
+    str,
+    StringConstraints(max_length=400),
+    AfterValidator(probe_text),
+    Field(
+        title="Probe",
+        description="An image that exists, without the repository prefix: what a connection test pulls. "
+        "Without a tag, one is chosen.",
+        examples=["team/app:1.2"],
+    ),
+]
 IdentityId = Annotated[
     Identifier, Field(title="Identity", description="Left out or null: anonymous, where the kind allows it.")
 ]
@@ -160,6 +172,7 @@ class UpstreamCreate(BaseModel):
     token_realm: TokenRealm | None = None
     private_ca: PrivateCa | None = None
     enabled: Annotated[StrictBool, Field(description="A disabled upstream is never asked.")] = True
+    probe: Probe = ""
 
 
 class UpstreamChange(BaseModel):
@@ -179,6 +192,7 @@ class UpstreamChange(BaseModel):
     token_realm: TokenRealm | None = may_be_left_out()
     private_ca: PrivateCa | None = may_be_left_out()
     enabled: StrictBool = may_be_left_out()
+    probe: Probe = may_be_left_out()
 
 
 class UpstreamView(BaseModel):
@@ -199,6 +213,7 @@ class UpstreamView(BaseModel):
     token_realm: str | None
     private_ca: str | None
     enabled: bool
+    probe: str
     cache_epoch: Annotated[int, Field(description="Cached content of another epoch is not served.")]
     version: int
     created_at: datetime

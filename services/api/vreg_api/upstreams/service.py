@@ -43,17 +43,27 @@ class Upstreams:
 
     async def create(self, wish: UpstreamCreate, actor: Actor) -> Upstream:
         """Make an upstream."""
-        now = self.clock.now()
-        given: dict[str, Any] = {name: getattr(wish, name) for name in UpstreamCreate.model_fields}
-        given["host"] = normal_host(self.catalogue, wish.kind, wish.host)
-        upstream = Upstream(
-            id=str(ULID.from_datetime(now)), cache_epoch=0, version=1, created_at=now, updated_at=now, **given
-        )
+        upstream = self.drafted(wish)
         async with self.database.write() as tx:
             await self._require_sound(tx, upstream)
             await self.store.insert(tx, upstream)
             await self._record(tx, actor, "created", (None, upstream))
         return upstream
+
+    def drafted(self, wish: UpstreamCreate) -> Upstream:
+        """Return the upstream that `wish` describes, saved nowhere."""
+        now = self.clock.now()
+        given: dict[str, Any] = {name: getattr(wish, name) for name in UpstreamCreate.model_fields}
+        given["host"] = normal_host(self.catalogue, wish.kind, wish.host)
+        return Upstream(
+            id=str(ULID.from_datetime(now)), cache_epoch=0, version=1, created_at=now, updated_at=now, **given
+        )
+
+    def after(self, before: Upstream, wish: UpstreamChange) -> Upstream:
+        """Return what a change makes of an upstream, saved nowhere."""
+        given: dict[str, Any] = {name: getattr(wish, name) for name in wish.model_fields_set}
+        after = replace(before, **given)
+        return replace(after, host=normal_host(self.catalogue, after.kind, after.host))
 
     async def read(self, identifier: str, actor: Actor) -> Upstream:
         """Return an upstream."""
@@ -72,10 +82,12 @@ class Upstreams:
         async with self.database.write() as tx:
             before = await self._require(tx, identifier, actor, Permitted.CHANGE)
             precondition.require(before.version, NOUN)
-            given: dict[str, Any] = {name: getattr(wish, name) for name in wish.model_fields_set}
-            after = replace(before, **given)
-            after = replace(after, host=normal_host(self.catalogue, after.kind, after.host))
-            changed = tuple(name for name in sorted(given) if getattr(after, name) != getattr(before, name))
+            after = self.after(before, wish)
+            changed = tuple(
+                name
+                for name in sorted(wish.model_fields_set)
+                if getattr(after, name) != getattr(before, name)
+            )
             if not changed:
                 return before
             require_own_fields(actor, Noun.UPSTREAM, changed)

@@ -33,6 +33,7 @@ class Upstream:
     token_realm: str | None
     private_ca: str | None
     enabled: bool
+    probe: str
     cache_epoch: int
     version: int
     created_at: datetime
@@ -95,9 +96,10 @@ class UpstreamStore:
         upstream = await self.find(tx, identifier)
         return (upstream.version, upstream.record()) if upstream is not None else None
 
-    async def ids(self, tx: Transaction) -> list[str]:
-        """Return every id."""
-        return await rows.ids(tx, UPSTREAMS)
+    async def ids(self, tx: Transaction, limits: Limits = None) -> list[str]:
+        """Return every id within `limits`."""
+        statement = sa.select(UPSTREAMS.c.id).where(_within(limits)).order_by(UPSTREAMS.c.id)
+        return list((await tx.execute(statement)).scalars())
 
 
 def _within(limits: Limits) -> sa.ColumnElement[bool]:

@@ -12,7 +12,7 @@ from vreg_shared.providers.aws.auth_methods import (
     Instance,
     WebIdentity,
 )
-from vreg_shared.providers.aws.refusals import REFUSALS
+from vreg_shared.providers.aws.refusals import ECR_LOGIN, ECR_PUBLIC_LOGIN, REFUSALS
 from vreg_shared.providers.aws.registry import ECR, ECR_PUBLIC
 from vreg_shared.providers.aws.usable_for import AwsUsableFor
 from vreg_shared.secret import Secret
@@ -35,6 +35,7 @@ PROVIDER: Final = Provider(
     methods=METHODS,
     usable_for=AwsUsableFor,
     refusals=REFUSALS,
+    credential_steps=frozenset({ECR_LOGIN, ECR_PUBLIC_LOGIN}),
     examples=(
         _example(AccessKey(access_key_id=_KEY_ID, secret_access_key=_SECRET)),
         MethodExample(

@@ -10,6 +10,7 @@ from vreg_shared.pace import Pace
 from vreg_shared.provider import Answer, Presentation, RegistryKind, RejectionRule
 from vreg_shared.providers.aws.auth_methods import METHODS
 from vreg_shared.providers.aws.hosts import EcrHost, is_ecr_host, is_ecr_public_host
+from vreg_shared.providers.aws.read_grant import read_grant
 
 REJECTIONS: Final = (
     RejectionRule(
@@ -143,6 +144,7 @@ ECR: Final = RegistryKind(
     may_be_private=True,
     pace=pace,
     storage_names=storage_names,
+    read_grant=read_grant,
 )
 ECR_PUBLIC: Final = RegistryKind(
     name="ecr_public",

@@ -11,7 +11,7 @@ from vreg_shared.providers.azure.auth_methods import (
     WorkloadIdentity,
 )
 from vreg_shared.providers.azure.example_certificate import EXAMPLE_CERTIFICATE, EXAMPLE_KEY
-from vreg_shared.providers.azure.refusals import REFUSALS
+from vreg_shared.providers.azure.refusals import EXCHANGE, REFUSALS
 from vreg_shared.providers.azure.registry import ACR
 from vreg_shared.providers.azure.usable_for import AzureUsableFor
 from vreg_shared.secret import Secret
@@ -34,6 +34,7 @@ PROVIDER: Final = Provider(
     methods=(ClientSecret, ClientCertificate, WorkloadIdentity, ManagedIdentity),
     usable_for=AzureUsableFor,
     refusals=REFUSALS,
+    credential_steps=frozenset({EXCHANGE}),
     examples=(
         _example(
             ClientSecret(

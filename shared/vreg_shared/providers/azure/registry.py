@@ -10,6 +10,7 @@ from typing import Final
 
 from vreg_shared.provider import Answer, Presentation, RegistryKind, RejectionRule
 from vreg_shared.providers.azure.hosts import AcrHost, is_acr_host
+from vreg_shared.providers.azure.read_grant import read_grant
 
 NOBODY: Final = "00000000-0000-0000-0000-000000000000"
 """The user name that tells the token endpoint that a refresh token stands for the password."""
@@ -101,4 +102,5 @@ ACR: Final = RegistryKind(
     may_be_private=True,
     token_realm=token_realm,
     storage_names=storage_names,
+    read_grant=read_grant,
 )

@@ -7,6 +7,7 @@ from typing import Final
 
 from vreg_shared.provider import Answer, Presentation, RegistryKind, RejectionRule
 from vreg_shared.providers.gcp.hosts import GarHost, is_gar_host, project_of
+from vreg_shared.providers.gcp.read_grant import read_grant
 
 _READER: Final = (
     "Give the identity's service account or principal roles/artifactregistry.reader on the repository, and "
@@ -98,4 +99,5 @@ GAR: Final = RegistryKind(
     token_realm=token_realm,
     storage_names=storage_names,
     lease_repositories=project_of,
+    read_grant=read_grant,
 )

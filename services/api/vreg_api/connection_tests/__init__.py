@@ -1,0 +1,1 @@
+"""Connection tests: of what is saved, or of what is about to be."""
