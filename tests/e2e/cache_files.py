@@ -4,13 +4,15 @@ import hashlib
 from pathlib import Path
 
 from tests.e2e.scene import Scene
+from tests.support.wait import eventually
 
 
-def assert_committed_rightly(stage: Scene, digest: str) -> None:
-    """Fail unless this sha256 blob is committed, and every committed file holds what its name says."""
+async def is_committed_rightly(stage: Scene, digest: str) -> None:
+    """Fail unless this sha256 blob comes to be committed, and every such file holds what its name says."""
     content = stage.stack.home / "proxy" / "cache" / "content" / "sha256"
+    name = digest.removeprefix("sha256:")
+    await eventually((content / name[:2] / name).is_file)  # a pull may end before its bytes have their name
     files = [path for path in content.rglob("*") if path.is_file()]
-    assert digest.removeprefix("sha256:") in {file.name for file in files}
     assert [file.name for file in files if _sha256(file) != file.name] == []
 
 

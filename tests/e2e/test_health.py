@@ -38,7 +38,7 @@ async def comes_to(play: Cast, member: Member, state: str) -> dict[str, Any]:
     async def is_so() -> bool:
         return bool((await health(play, member))["state"] == state)
 
-    await eventually(is_so, deadline=60)
+    await eventually(is_so, deadline=120)
     return await health(play, member)
 
 

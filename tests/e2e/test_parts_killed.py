@@ -11,7 +11,7 @@ import pytest
 from tests.clients.puller import Puller
 from tests.clouds.faults import Fault, Harm
 from tests.clouds.images import make_image
-from tests.e2e.cache_files import assert_committed_rightly
+from tests.e2e.cache_files import is_committed_rightly
 from tests.e2e.load import pulls
 from tests.e2e.scene import PLACES, Scene
 from tests.support.wait import eventually
@@ -93,7 +93,7 @@ async def test_a_proxy_killed_in_the_middle_of_a_fill_leaves_no_half_blob(stage:
     await eventually(lambda: serves(stage), deadline=20)
     async with stage.puller() as puller:
         assert await puller.blob(f"demo/{place.repository}", layer) == len(image.blobs[layer])
-    assert_committed_rightly(stage, layer)
+    await is_committed_rightly(stage, layer)
 
 
 def parts(stage: Scene) -> list[Path]:

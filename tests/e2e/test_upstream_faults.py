@@ -9,7 +9,7 @@ from tests.clients.puller import Puller, PullFailedError
 from tests.clouds.aws.policy import may_assume, may_pull
 from tests.clouds.faults import Fault, Harm
 from tests.clouds.images import make_image
-from tests.e2e.cache_files import assert_committed_rightly
+from tests.e2e.cache_files import is_committed_rightly
 from tests.e2e.scene import ACCOUNTS, HOME_ACCOUNT, PLACES, Scene
 from tests.support.wait import eventually
 
@@ -56,7 +56,7 @@ async def test_corrupt_bytes_never_arrive_complete_and_are_never_kept(stage: Sce
             assert size == len(image.blobs[layer]), "complete, so fetched again and right"
         stage.clouds.faults.clear()
         assert await puller.blob(REPOSITORY, layer) == len(image.blobs[layer])
-    assert_committed_rightly(stage, layer)
+    await is_committed_rightly(stage, layer)
 
 
 async def test_an_upstream_that_fails_is_unavailable_and_comes_back(stage: Scene) -> None:

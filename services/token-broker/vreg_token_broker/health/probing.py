@@ -8,13 +8,18 @@ from vreg_token_broker.health.state import Contact
 
 SUSPECT_SECONDS: Final = 15.0
 """Between looks while it fails, or has just failed: recovery should be noticed as soon as failure."""
+RECOVERING_SECONDS: Final = 3.0
+"""Between looks once an ill upstream has answered well: one more and it is well again."""
 JITTER: Final = 0.2
 
 
 def next_look(upstream_id: str, contact: Contact, interval: timedelta) -> timedelta:
     """Return how long after one look the next is due; each upstream has its own share of the jitter."""
-    is_suspect = contact.failures > 0 or contact.is_bad
-    usual = SUSPECT_SECONDS if is_suspect else interval.total_seconds()
+    usual = interval.total_seconds()
+    if contact.is_bad and contact.successes:
+        usual = RECOVERING_SECONDS
+    elif contact.is_bad or contact.failures:
+        usual = SUSPECT_SECONDS
     return timedelta(seconds=usual * (1 + JITTER * _spread(upstream_id)))
 
 
