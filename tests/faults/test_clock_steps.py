@@ -21,12 +21,13 @@ from tests.support.fake_registry import FakeRegistry, image_manifest
 from tests.support.fake_registry import basic as upstream_basic
 from tests.support.fake_server import FakeServer, serving
 from tests.support.nats_server import NatsServer, running_nats_server
-from tests.support.registry_world import AUTHORITY
+from tests.support.registry_world import AUTHORITY, CA_PEM
 from tests.support.wait import eventually
 from vreg_shared.bus import Bus
 from vreg_shared.key_files import Service
 from vreg_shared.lease import Generation, Lease, RegistryCredential
 from vreg_shared.messages.refresh import SUBJECT, RefreshReply
+from vreg_shared.private_ca import fingerprints
 from vreg_shared.provider import Presentation
 from vreg_shared.secret import Secret
 
@@ -59,6 +60,7 @@ class _Broker:
             refresh_at=None,
             not_after=now + LEASE,
             credential=RegistryCredential("vreg", Secret("hunter2"), Presentation.BASIC),
+            private_ca_sha256=tuple(fingerprints(CA_PEM)),
         )
         await publish_lease(self.bus, self.keys, lease, self.issued)
 
