@@ -21,6 +21,7 @@ from vreg_proxy.audit import AuditTrail, TellsAudit
 from vreg_proxy.blobs import Blobs
 from vreg_proxy.broker import BusBroker
 from vreg_proxy.cache import Cache, open_cache
+from vreg_proxy.cache_metrics import cache_samples
 from vreg_proxy.cache_requests import CacheRequests
 from vreg_proxy.config_cache import ConfigCache
 from vreg_proxy.connection_tests.probes import Probes
@@ -156,7 +157,8 @@ async def open_world(settings: ProxySettings, clock: Clock, door: Door) -> Async
         add_lease_gauge(meter, freshness, leases, catalogue(), clock)
 
         async def numbers() -> str:
-            return exposition(workers.samples())
+            told_by_cache = cache_samples(await cache.statistics.snapshot())
+            return exposition([*workers.samples(), told_by_cache])
 
         await stack.enter_async_context(serving_metrics(settings.proxy_metrics_listen, numbers))
         mirrors = Mirrors(settings.proxy_mirror_namespace)
