@@ -16,7 +16,7 @@ from vreg_shared.settings import GrantSettings, Listen, ServiceSettings
 _SYSTEM: Final = ("PATH", "LANG", "LC_ALL", "TZ", "TMPDIR", "SSL_CERT_FILE", "SSL_CERT_DIR")
 _OF_SERVICE: Final[Mapping[Service, tuple[str, ...]]] = {
     Service.API: ("VREG_API_", "VREG_AUDIT_", "VREG_PULLS_", "VREG_DATABASE_URL"),
-    Service.TOKEN_BROKER: ("VREG_BROKER_",),
+    Service.TOKEN_BROKER: ("VREG_BROKER_", "VREG_HEALTH_"),
     Service.PROXY: ("VREG_PROXY_",),
 }
 """How the names of a service's own settings begin; a database's password is the api's business alone."""

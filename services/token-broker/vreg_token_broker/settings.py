@@ -8,7 +8,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from vreg_shared.settings import GrantSettings, ServiceSettings
+from vreg_shared.settings import GrantSettings, Seconds, ServiceSettings
 
 
 def _name_of_this_machine() -> str:
@@ -23,7 +23,7 @@ class BrokerSettings(GrantSettings, ServiceSettings):
         Path, Field(description="Folder for the audit journal; it must outlive the process.")
     ]
     health_interval: Annotated[
-        timedelta,
+        Seconds,
         Field(
             description="Seconds between two looks at a healthy upstream by a proxy; 0 looks at none.",
             ge=timedelta(),
