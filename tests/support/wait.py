@@ -5,7 +5,7 @@ import inspect
 from collections.abc import Awaitable, Callable
 
 
-async def eventually(predicate: Callable[[], object | Awaitable[object]], deadline: float = 10.0) -> None:
+async def eventually(predicate: Callable[[], object | Awaitable[object]], deadline: float = 30.0) -> None:
     """Return once `predicate` (plain or async) is truthy; fail after `deadline` seconds."""
     try:
         async with asyncio.timeout(deadline):
