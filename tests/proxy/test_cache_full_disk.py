@@ -247,6 +247,25 @@ async def test_what_is_old_makes_room_for_what_is_pulled_now(small_disk: Path) -
         assert len(layers[0].opens) == 2
 
 
+async def test_an_announced_size_takes_nothing_away_before_its_bytes_come(
+    small_disk: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("vreg_proxy.cache.fill_owner.AHEAD", MIB)
+    root, limits, clock = small_disk / "cache", Limits(keep_free=MIB), ManualClock()
+    layers = [FakeBlobSource(some_bytes(MIB + number)) for number in range(5)]
+    async with open_cache(root, clock, patience=AT_ONCE, limits=limits) as cache:
+        for layer in layers:
+            await pull(cache, layer)
+            await cache.settled()
+            clock.advance(60)
+        for sent, left in ((b"", 5), (some_bytes(64 * 1024), 4)):
+            liar = FakeBlobSource(b"never sent", sent=sent, said_size=5 * MIB)
+            with pytest.raises(BlobInterruptedError):
+                await pull(cache, liar)
+            await cache.settled()
+            assert len(list((root / "content").glob("*/*/*"))) >= left
+
+
 async def test_a_disk_that_is_full_for_a_while_under_load_fails_no_pull(small_disk: Path) -> None:
     """Every pull is of a blob of its own or of a shared one, before, while and after the disk is full."""
     clock = ManualClock()

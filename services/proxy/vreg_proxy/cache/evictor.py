@@ -50,10 +50,19 @@ class Evictor:
             if is_ours:
                 self._work(0)
 
-    def has_room(self, size: int) -> bool:
-        """Make room for this many bytes more, and tell whether they may be written."""
+    def may_ever_hold(self, size: int) -> bool:
+        """Whether one blob of this size fits into the cache at all."""
+        return self._limits.may_ever_hold(size)
+
+    def could_hold(self, size: int) -> bool:
+        """Whether this many bytes more could be written if all else went; nothing goes."""
         if not self._limits.may_ever_hold(size):
             return False
+        wanted = size + self._limits.keep_free
+        return self._store.has_room(wanted) or self._store.has_room(wanted - self._kept())
+
+    def has_room(self, size: int) -> bool:
+        """Make room for this many bytes more, and tell whether they may be written."""
         if self._store.has_room(size + self._limits.keep_free):
             return True
         self._make_room(size)
@@ -63,6 +72,15 @@ class Evictor:
         """Return how much went since the last time this was asked, in any thread."""
         done, self._uncounted = self._uncounted, []
         return Evicted(sum(each.entries for each in done), sum(each.bytes for each in done))
+
+    def _kept(self) -> int:
+        books = Books(self._root / "index.db")
+        try:
+            return books.total() + self._store.bytes_beside()
+        except sqlite3.Error:
+            return 0
+        finally:
+            books.close()
 
     def _make_room(self, size: int) -> None:
         until = time.monotonic() + WAIT_SECONDS

@@ -21,11 +21,22 @@ from vreg_proxy.cache.source import BlobSource
 from vreg_proxy.cache.threads import in_thread
 from vreg_shared.registry_client.results import BlobInterruptedError
 
+AHEAD: Final = 64 * 1024 * 1024
+"""Bytes for which room is made before they came. An upstream may announce any size and send nothing."""
+
 _log: Final = structlog.get_logger(__name__)
 
 
 class MakesRoom(Protocol):
     """Who lets older content go for newer."""
+
+    def may_ever_hold(self, size: int) -> bool:
+        """Whether one blob of this size fits into the cache at all."""
+        ...
+
+    def could_hold(self, size: int) -> bool:
+        """Whether this many bytes more could be written if all else went. Blocks on the disk."""
+        ...
 
     def has_room(self, size: int) -> bool:
         """Make room for this many bytes more, and tell whether they may be written. Blocks on the disk."""
@@ -128,12 +139,18 @@ class FillOwner:
         )
         async with download:
             size = await download.start() if not part.position else self._record.size or 0
-            room, executor = self._workshop.room, self._workshop.executor
-            if not await in_thread(executor, room.has_room, size - part.position):
-                raise CacheUnwritableError("the cache's disk is almost full; free some space")
+            room, roomy_to = self._workshop.room, part.position
+            await self._require(room.could_hold, size - part.position)
             async for chunk in download.chunks():
+                if download.position > roomy_to:
+                    roomy_to = max(download.position, min(size, download.position + AHEAD))
+                    await self._require(room.has_room, roomy_to - part.position)
                 await behind.add(chunk)
             await behind.drain()
+
+    async def _require(self, is_possible: Callable[[int], bool], size: int) -> None:
+        if not await in_thread(self._workshop.executor, is_possible, size):
+            raise CacheUnwritableError("the cache's disk is almost full; free some space")
 
     async def _commit(self, part: PartFile) -> None:
         """Compare before naming. Right bytes that the disk cannot keep are still right for the readers.
