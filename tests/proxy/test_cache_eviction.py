@@ -189,6 +189,7 @@ async def test_what_is_larger_than_the_cache_passes_through_and_evicts_nothing(t
         await pull(cache, small)
         assert await pull(cache, large) == large.blob
         assert kept(tmp_path) == {small.digest.hex}
+        assert cache.problem is None
 
 
 async def test_what_is_quarantined_counts_and_goes_first(tmp_path: Path) -> None:

@@ -223,7 +223,10 @@ class Blobs:
                 if body.descriptor is not None:
                     self._kept(body, body.descriptor)
             case Unwritable(position, _):
-                self._disk.broke("the cache takes no more bytes: blobs are passed through; free some space")
+                if body.size is None or self._workshop.room.may_ever_hold(body.size):
+                    self._disk.broke(
+                        "the cache takes no more bytes: blobs are passed through; free some space"
+                    )
                 _log.warning("cache_passes_through", digest=str(body.digest), position=position)
             case Failed(reason):
                 _log.warning("cache_fill_failed", digest=str(body.digest), reason=reason)
