@@ -28,6 +28,18 @@ LEAST_MISSED: Final = (
 _IDLE: Final = f"{_ROWS} last_used < ? {_BY_USE}"
 _DROP: Final = "DELETE FROM content WHERE digest = ? AND last_used <= ?"
 _DROP_RIGHTS: Final = ("DELETE FROM rights WHERE digest = ?", "DELETE FROM tags WHERE digest = ?")
+MOST_ROWS: Final = 1_000_000
+"""Rights, and tags, beyond which those without content go: an upstream gives them again when asked."""
+TRIMMED_AT_ONCE: Final = 10_000
+_IS_LOOSE: Final = "NOT EXISTS (SELECT 1 FROM content WHERE content.digest = {0}.digest)"
+_KEYS: Final = {
+    "rights": "upstream_id, cache_epoch, repository, digest, kind",
+    "tags": "upstream_id, cache_epoch, repository, tag",
+}
+_COUNT: Final = "SELECT COUNT(*) FROM {0}"
+_LOOSE: Final = f"SELECT {{1}} FROM {{0}} WHERE {_IS_LOOSE} LIMIT ?"  # noqa: S608 - constants
+_FORGET: Final = "DELETE FROM {0} WHERE ({1}) = ({2})"
+_STALE_TAGS: Final = f"DELETE FROM tags WHERE checked_at < ? AND {_IS_LOOSE.format('tags')}"  # noqa: S608 - constants
 PURGED: Final = ("INSERT INTO marks VALUES ('purges', 1) ON CONFLICT DO UPDATE SET value = value + 1", ())
 _FOUND: Final = "INSERT OR IGNORE INTO content VALUES (?, ?, ?, 0)"
 _MARK: Final = "INSERT OR REPLACE INTO marks VALUES (?, ?)"
@@ -78,6 +90,19 @@ class Books:
         else:
             self._file.write(statements)
 
+    def drop_stale_tags(self, since: int) -> None:
+        """Forget tags that were last checked before this Unix second and whose content is not here."""
+        self._file.write([(_STALE_TAGS, (since * 1_000_000,))])
+
+    def trim(self, most: int) -> None:
+        """Keep the index from growing for ever: beyond so many rows those without content go."""
+        for table, keys in _KEYS.items():
+            surplus = self._count(table) - most
+            while surplus > 0 and (loose := self._loose(table, min(surplus, TRIMMED_AT_ONCE))):
+                forget = _FORGET.format(table, keys, ", ".join("?" * len(loose[0])))
+                self._file.write([(forget, row) for row in loose])
+                surplus -= len(loose)
+
     def due_for_scrub(self, before: int, most: int) -> list[Entry]:
         """Return what was hashed longest ago, and before this Unix second."""
         query = f"{_ROWS} scrubbed_at < ? ORDER BY scrubbed_at LIMIT ?"
@@ -113,6 +138,13 @@ class Books:
                 (_MARK, ("census", int(now.timestamp()))),
             ]
         )
+
+    def _count(self, table: str) -> int:
+        return int(str((self._file.first(_COUNT.format(table), ()) or (0,))[0]))
+
+    def _loose(self, table: str, most: int) -> list[tuple[str | int, ...]]:
+        """Return keys of rows without content: reading keeps no other process from writing."""
+        return self._file.all([(_LOOSE.format(table, _KEYS[table]), (most,))])[0]
 
     def _entries(self, query: str, values: tuple[int, ...]) -> list[Entry]:
         rows = self._file.all([(query, values)])[0]

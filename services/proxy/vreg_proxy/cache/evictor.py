@@ -13,7 +13,7 @@ from typing import Final
 
 import structlog
 
-from vreg_proxy.cache.books import Books, Entry
+from vreg_proxy.cache.books import MOST_ROWS, Books, Entry
 from vreg_proxy.cache.content_store import ContentStore
 from vreg_proxy.cache.limits import Limits
 from vreg_proxy.cache.turn import turn
@@ -49,6 +49,7 @@ class Evictor:
         with turn(self._root / "eviction.lock") as is_ours:
             if is_ours:
                 self._work(0)
+                self._trim()
 
     def may_ever_hold(self, size: int) -> bool:
         """Whether one blob of this size fits into the cache at all."""
@@ -109,6 +110,18 @@ class Evictor:
         if evicted.entries:
             _log.info("cache_evicted", entries=evicted.entries, bytes=evicted.bytes)
             self._uncounted.append(evicted)
+
+    def _trim(self) -> None:
+        """Bound what the index holds beside content."""
+        books = Books(self._root / "index.db")
+        try:
+            if (since := self._limits.idle_since(self._clock.now())) is not None:
+                books.drop_stale_tags(since)
+            books.trim(MOST_ROWS)
+        except sqlite3.Error as error:
+            _log.warning("cache_index_not_trimmed", problem=str(error))
+        finally:
+            books.close()
 
     def _drop_idle(self, books: Books, evicted: Evicted) -> None:
         since = self._limits.idle_since(self._clock.now())
