@@ -2,10 +2,12 @@
 
 import pytest
 
-from tests.proxy.proxy_world import ProxyWorld
+from tests.proxy.proxy_world import ProxyWorld, proxy_world
 from tests.proxy.test_pulls import BY_DIGEST, BY_TAG, MANIFEST, OTHER, holding
 from tests.support.fake_registry import FakeRegistry, error_reply
 from tests.support.fake_server import DROP
+from vreg_shared.messages.registry import MembershipRecord
+from vreg_shared.oci.digest import Digest
 from vreg_shared.secret import Secret
 
 TAGS = "/v2/main/team/app/tags/list"
@@ -88,6 +90,40 @@ async def test_a_deleted_tag_does_not_come_back_when_its_upstream_goes_down(worl
     registry.override = None
     world.clock.advance(100)
     assert (await world.get(BY_TAG, token)).body == MANIFEST
+
+
+async def test_hidden_that_continues_is_forgotten_as_what_was_deleted_is(world: ProxyWorld) -> None:
+    registry = holding()
+    token = await pulled(world, registry)
+    fresh = await world.get(TAGS, token)
+    world.clock.advance(100)
+    hides = MembershipRecord.model_validate({"upstream_id": "a", "on_hidden": "continue"})
+    world.registry("main", hides, "b")
+    registry.override = lambda _: error_reply(403, "DENIED")
+    assert (await world.get(BY_TAG, token)).body == OTHER
+    assert (await world.get(TAGS, token)).body == fresh.body
+    world.clock.advance(100)
+    registry.override = lambda _: DOWN
+    assert (await world.get(BY_TAG, token)).status == 503
+    assert (await world.get(TAGS, token)).status == 503
+
+
+async def test_a_deleted_tag_is_forgotten_though_its_manifest_was_evicted(
+    tmp_path_factory: pytest.TempPathFactory,
+) -> None:
+    folder = tmp_path_factory.mktemp("proxy")
+    async with proxy_world(folder) as world:
+        registry = holding()
+        token = await pulled(world, registry)
+        (kept,) = [path for path in folder.rglob("*") if Digest.of(MANIFEST).hex in path.name]
+        kept.unlink()
+        world.cache.purged()
+        registry.override = lambda seen: GONE if seen.path.endswith("/1") else None
+        assert (await world.get(BY_TAG, token)).body == OTHER
+        assert (await world.get(BY_DIGEST, token)).body == MANIFEST
+        world.clock.advance(100)
+        registry.override = lambda _: DOWN
+        assert (await world.get(BY_TAG, token)).status == 503
 
 
 async def test_a_slow_upstream_gets_its_whole_time_where_no_copy_may_be_served(

@@ -9,12 +9,12 @@ from vreg_proxy.asking import ABSENCE_SECONDS, Asking, origin_of
 from vreg_proxy.cache import Hit, Origin, TagEntry
 from vreg_proxy.holdings import ManifestHoldings
 from vreg_proxy.resolution import Candidate, Obstacle
-from vreg_proxy.staleness import CountsStale, Staleness, may_be_served
+from vreg_proxy.staleness import CountsStale, Staleness, may_be_served, stale_case
 from vreg_proxy.walk import Copy, Found, Given, Nowhere, Refusal, Stopped, walk
 from vreg_shared.clock import Clock
 from vreg_shared.oci.digest import Digest
 from vreg_shared.oci.reference import Reference, Tag
-from vreg_shared.provider import Answer, Verdict
+from vreg_shared.provider import Verdict
 from vreg_shared.registry_client import Manifest, RegistryClient
 from vreg_shared.registry_client.single_flight import SingleFlight
 
@@ -99,13 +99,17 @@ class Manifests:
         checked_after = self._clock.now() - timedelta(seconds=validity)
         known = await self._holdings.tag(origin, tag.value, checked_after)
         manifest = await self._holdings.manifest(origin, known.digest) if known is not None else None
-        if known is None or manifest is None:
+        if known is None:
             return await self._fetch(candidate, tag)
-        age = self._age(known)
-        if age < validity:
-            return Given(_Held(manifest, validity - age, Hit.DISK))
-        answer = await self._revalidate(candidate, tag, Copy(manifest, age))
-        self._forget_if_deleted(candidate, tag, answer)
+        if manifest is None:
+            answer = await self._fetch(candidate, tag)
+        else:
+            age = self._age(known)
+            if age < validity:
+                return Given(_Held(manifest, validity - age, Hit.DISK))
+            answer = await self._revalidate(candidate, tag, Copy(manifest, age))
+        if known.digest != NOTHING:
+            self._forget_if_deleted(candidate, tag, answer)
         return answer
 
     def _age(self, known: TagEntry) -> float:
@@ -153,9 +157,9 @@ class Manifests:
 
     def _forget_if_deleted(self, candidate: Candidate, tag: Tag, answer: _Answer) -> None:
         """Let go of a tag its upstream says is gone, so that it does not come back when that is down."""
-        if isinstance(answer, Given) or answer.verdict.answer is not Answer.ABSENT:
+        if isinstance(answer, Given) or "deleted" in candidate.upstream.stale_for:
             return
-        if "deleted" not in candidate.upstream.stale_for:
+        if stale_case(answer.verdict, candidate.membership.on_hidden) == "deleted":
             self._holdings.point_tag(origin_of(candidate), tag.value, NOTHING, self._clock.now())
 
 

@@ -12,7 +12,7 @@ from vreg_proxy.asking import Asking, origin_of
 from vreg_proxy.cache import Origin  # noqa: TC001 - as everywhere, imports are plain
 from vreg_proxy.cache.recent import Recent
 from vreg_proxy.resolution import Candidate, Obstacle
-from vreg_proxy.staleness import CountsStale, Staleness
+from vreg_proxy.staleness import CountsStale, Staleness, stale_case
 from vreg_proxy.walk import Copy, Found, Given, Nowhere, Refusal, Stopped, walk_all
 from vreg_shared.clock import Clock
 from vreg_shared.provider import Answer, Verdict
@@ -74,7 +74,8 @@ class Tags:
             origin, lambda: self._asking.ask(candidate, "tags", lambda client: _all(client, candidate))
         )
         if isinstance(answer, Verdict):
-            if answer.answer is Answer.ABSENT and "deleted" not in candidate.upstream.stale_for:
+            is_deleted = stale_case(answer, candidate.membership.on_hidden) == "deleted"
+            if is_deleted and "deleted" not in candidate.upstream.stale_for:
                 self._lists.drop(origin)
                 return Refusal(answer)
             return Refusal(answer, Copy(known.names, self._age(known)) if known is not None else None)
