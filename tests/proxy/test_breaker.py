@@ -4,13 +4,14 @@ import itertools
 
 import pytest
 
-from tests.proxy.proxy_world import ProxyWorld
-from tests.proxy.test_pulls import BY_TAG, MANIFEST, holding
+from tests.proxy.proxy_world import ProxyWorld, proxy_world
+from tests.proxy.test_pulls import BLOB, BY_TAG, LAYER, MANIFEST, holding
 from tests.support.clock import ManualClock
 from tests.support.fake_registry import FakeRegistry, error_reply
 from tests.support.fake_server import DROP, FakeServer
 from tests.support.registry_world import lease_for
-from vreg_proxy.breaker import FAILURES, Breaker
+from vreg_proxy.breaker import FAILURES, PEACE_SECONDS, Breaker
+from vreg_shared.oci.digest import Digest
 from vreg_shared.provider import Answer, Verdict
 
 SILENCE = Verdict(Answer.UNAVAILABLE, "timeout")
@@ -119,6 +120,31 @@ async def test_uncached_pulls_fail_without_asking_while_it_is_open(world: ProxyW
         assert (answer.status, answer.error_code()) == (503, "UNAVAILABLE")
         assert 1 <= int(answer.headers["retry-after"]) <= 5
     assert len(first.seen) == asked
+
+
+async def test_a_right_to_an_evicted_blob_asks_no_silent_upstream_and_the_probe_brings_it_back(
+    tmp_path_factory: pytest.TempPathFactory,
+) -> None:
+    folder = tmp_path_factory.mktemp("proxy")
+    async with proxy_world(folder) as world:
+        registry = holding()
+        server = await world.upstream("a", registry)
+        world.registry("main", "a")
+        token = world.access()
+        assert (await world.get(BLOB, token)).body == LAYER
+        await world.cache.settled()
+        for kept in [path for path in folder.rglob("*") if Digest.of(LAYER).hex in path.name]:
+            kept.unlink()
+        registry.override = lambda _: DROP
+        for number in range(FAILURES):
+            await world.get(f"/v2/main/app{number}/manifests/1", token)
+        asked = len(server.seen)
+        for _ in range(3):
+            assert (await world.get(BLOB, token)).status == 503
+        assert len(server.seen) == asked
+        registry.override = None
+        world.clock.advance(PEACE_SECONDS)
+        assert (await world.get(BLOB, token)).body == LAYER
 
 
 async def test_a_change_of_one_upstream_leaves_the_breaker_of_others_open(world: ProxyWorld) -> None:

@@ -84,11 +84,13 @@ class Asking:
         if len(self._absent) > _REMEMBERED:
             self._absent.popitem(last=False)
 
-    def known(self, candidate: Candidate, subject: str) -> Verdict | None:
-        """Return what would be answered without asking anybody."""
-        return self._known_absence((origin_of(candidate), subject)) or self._breaker.verdict(
-            candidate.upstream.id
-        )
+    def absence(self, candidate: Candidate, subject: str) -> Verdict | None:
+        """Return the upstream's own answer, if it said a moment ago that it lacks this."""
+        return self._known_absence((origin_of(candidate), subject))
+
+    def silence(self, candidate: Candidate) -> Verdict | None:
+        """Return what to answer in place of a silent upstream; None lets the caller ask."""
+        return self._breaker.verdict(candidate.upstream.id)
 
     @asynccontextmanager
     async def client(self, candidate: Candidate) -> AsyncIterator[RegistryClient]:

@@ -41,7 +41,15 @@ class UpstreamBlob:
 
     @asynccontextmanager
     async def open(self, offset: int) -> AsyncIterator[BlobStream | Verdict]:
-        """Ask for the blob from `offset`, when it is the client's turn."""
+        """Ask for the blob from `offset`, when it is the client's turn.
+
+        A silent upstream is left in peace, with or without a right; a download that goes on where it was has
+        patience of its own.
+        """
+        silence = self._asking.silence(self._candidate) if offset == 0 else None
+        if silence is not None:
+            yield silence
+            return
         async with self._turns.turn(self._candidate.upstream.id) as no_turn:
             if no_turn is not None:
                 yield no_turn
@@ -58,6 +66,9 @@ class UpstreamBlob:
 
     async def prove(self) -> int | Verdict:
         """Ask by HEAD for the blob's size."""
+        silence = self._asking.silence(self._candidate)
+        if silence is not None:
+            return silence
         try:
             async with self._asking.client(self._candidate) as client:
                 size = await client.head_blob(self._candidate.repository, self._digest)
@@ -139,10 +150,10 @@ class Blobs:
         return await self._holdings.right(origin_of(candidate), digest) is not None
 
     async def _known_refusal(self, candidate: Candidate, digest: Digest) -> Verdict | None:
-        """Return what the upstream would answer, when it need not be asked. A right needs no answer."""
+        """Return what the upstream lacked a moment ago. A right needs no answer."""
         if await self._has_right(candidate, digest):
             return None
-        return self._asking.known(candidate, _subject(digest))
+        return self._asking.absence(candidate, _subject(digest))
 
     def _source(self, candidate: Candidate, digest: Digest) -> UpstreamBlob:
         return UpstreamBlob(self._asking, self._turns, self._measures, candidate, digest)
