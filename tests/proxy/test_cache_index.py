@@ -69,7 +69,8 @@ async def test_everything_survives_a_restart(path: Path) -> None:
 
 
 async def test_a_newer_check_by_another_process_is_found(path: Path) -> None:
-    ours, theirs = Index(path, ManualClock()), Index(path, ManualClock())
+    clock = ManualClock(NOON + timedelta(minutes=5))
+    ours, theirs = Index(path, clock), Index(path, clock)
     ours.point(HOME, "latest", TagEntry(DIGEST, NOON))
     await ours.flushed()
     newer = TagEntry(Digest.of(b"two"), NOON + timedelta(minutes=5))
@@ -81,7 +82,7 @@ async def test_a_newer_check_by_another_process_is_found(path: Path) -> None:
     await ours.flushed()
     await ours.close()
     await theirs.close()
-    again = Index(path, ManualClock())
+    again = Index(path, clock)
     assert await again.tag(HOME, "latest") == newer
     await again.close()
 

@@ -63,6 +63,21 @@ async def test_a_clock_set_back_makes_no_copy_older(world: ProxyWorld) -> None:
     assert (await world.get(BY_TAG, token)).body == MANIFEST
 
 
+async def test_a_tag_checked_by_a_clock_that_was_ahead_is_checked_again(
+    tmp_path_factory: pytest.TempPathFactory,
+) -> None:
+    folder = tmp_path_factory.mktemp("proxy")
+    async with proxy_world(folder) as world:
+        world.clock.step_wall(100_000)
+        await pulled(world, holding())
+    for _ in range(2):  # what is checked now stays
+        async with proxy_world(folder) as world:
+            server = await world.upstream("a", holding(OTHER), tag_validity_seconds=60)
+            world.registry("main", "a")
+            assert (await world.get(BY_TAG, world.access())).body == OTHER
+    assert not server.seen
+
+
 async def test_a_tag_that_was_deleted_leads_on_as_any_absence_does(world: ProxyWorld) -> None:
     registry = holding()
     token = await pulled(world, registry)

@@ -105,7 +105,7 @@ class Manifests:
             answer = await self._fetch(candidate, tag)
         else:
             age = self._age(known)
-            if age < validity:
+            if age < validity and not known.is_ahead(self._clock.now()):
                 return Given(_Held(manifest, validity - age, Hit.DISK))
             answer = await self._revalidate(candidate, tag, Copy(manifest, age))
         if known.digest != NOTHING:
@@ -113,7 +113,7 @@ class Manifests:
         return answer
 
     def _age(self, known: TagEntry) -> float:
-        """Return the seconds since the last check; one in the future, by a clock set back since, is new."""
+        """Return the seconds since the last check; one in the future, by a clock set back, was just now."""
         return max(self._clock.now() - known.checked_at, timedelta()).total_seconds()
 
     async def _revalidate(self, candidate: Candidate, tag: Tag, copy: Copy[Manifest]) -> _Answer:

@@ -75,10 +75,12 @@ class Referrers:
     async def _of(self, candidate: Candidate, subject: Digest) -> Found[Listed] | Stopped:
         origin = _lists_of(origin_of(candidate))
         life = timedelta(seconds=min(LIST_SECONDS, candidate.upstream.tag_validity_seconds))
-        not_before = self._clock.now() - life
+        now = self._clock.now()
+        not_before = now - life
         known = await self._holdings.tag(origin, str(subject), not_before)
         copy = await self._holdings.manifest(origin, known.digest) if known is not None else None
-        if known is not None and copy is not None and known.checked_at > not_before:
+        is_current = known is not None and known.checked_at > not_before and not known.is_ahead(now)
+        if copy is not None and is_current:
             return _found(candidate, copy)
         answer = await self._questions.run(
             (origin, subject), lambda: self._ask(candidate, subject, has_copy=copy is not None)

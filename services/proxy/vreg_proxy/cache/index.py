@@ -5,7 +5,7 @@ row can be had again from an upstream, so a broken index is done without.
 """
 
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Final
 
@@ -18,6 +18,8 @@ from vreg_shared.oci.digest import Digest
 MOST_RIGHTS: Final = 50_000
 MOST_TAGS: Final = 20_000
 USES_PER_BATCH: Final = 1_000
+AHEAD: Final = timedelta(seconds=5)
+"""How far clocks may differ; a check later than that was made while a clock was wrong, and proves nothing."""
 
 _OF_ORIGIN: Final = "upstream_id = ? AND cache_epoch = ? AND repository = ?"
 _RIGHT: Final = f"SELECT media_type, size FROM rights WHERE {_OF_ORIGIN} AND digest = ? AND kind = ?"  # noqa: S608 - a constant
@@ -30,7 +32,8 @@ _SERVED: Final = (
 _GRANT: Final = "INSERT OR REPLACE INTO rights VALUES (?, ?, ?, ?, ?, ?, ?)"
 _POINT: Final = (
     "INSERT INTO tags VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET"
-    " digest = excluded.digest, checked_at = excluded.checked_at WHERE excluded.checked_at >= checked_at"
+    " digest = excluded.digest, checked_at = excluded.checked_at"
+    " WHERE excluded.checked_at >= checked_at OR checked_at > ?"
 )
 _REMEMBER: Final = "INSERT OR REPLACE INTO servers VALUES (?, ?, ?)"
 _USE: Final = "UPDATE content SET last_used = MAX(last_used, ?) WHERE digest = ?"
@@ -53,6 +56,10 @@ class TagEntry:
 
     digest: Digest
     checked_at: datetime
+
+    def is_ahead(self, now: datetime) -> bool:
+        """Whether it was checked by a clock that was ahead."""
+        return self.checked_at > now + AHEAD
 
 
 class Index:
@@ -113,23 +120,26 @@ class Index:
         Another process may have checked it meanwhile. What comes back may still be older.
         """
         known = self._tags.get((origin, tag))
-        if known is not None and (checked_after is None or known.checked_at >= checked_after):
+        now = self._clock.now()
+        is_sound = known is not None and not known.is_ahead(now)
+        if known is not None and (checked_after is None or (is_sound and known.checked_at >= checked_after)):
             return known
         match await self._disk.select(_TAG, (*_key(origin), tag)):
             case (str(digest), int(checked_at)):
                 entry = TagEntry(Digest.parse(digest), datetime.fromtimestamp(checked_at / 1e6, UTC))
             case _:
                 return known
-        if known is not None and known.checked_at >= entry.checked_at:
+        if known is not None and is_sound and (known.checked_at >= entry.checked_at or entry.is_ahead(now)):
             return known
         self._tags.put((origin, tag), entry)
         return entry
 
     def point(self, origin: Origin, tag: str, entry: TagEntry) -> None:
-        """Remember where a tag points; an older check never replaces a newer one."""
+        """Remember where a tag points; an older check replaces a newer one only if that is in the future."""
         self._tags.put((origin, tag), entry)
         checked_at = int(entry.checked_at.timestamp() * 1e6)
-        self._disk.later([(_POINT, (*_key(origin), tag, str(entry.digest), checked_at))])
+        latest = int((self._clock.now() + AHEAD).timestamp() * 1e6)
+        self._disk.later([(_POINT, (*_key(origin), tag, str(entry.digest), checked_at, latest))])
 
     async def server_of(self, registry_id: str, repository: str) -> str | None:
         """Return the upstream that served this repository of a virtual registry last."""
