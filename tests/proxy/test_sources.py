@@ -1,5 +1,7 @@
 """A repository that would come from another upstream than so far: told, and kept out if so wished."""
 
+import sqlite3
+
 import pytest
 
 from tests.proxy.proxy_world import ProxyWorld, proxy_world
@@ -99,6 +101,27 @@ async def test_a_digest_is_the_same_wherever_it_comes_from(world: ProxyWorld) ->
     assert (await world.get(OTHER_BY_DIGEST, token)).body == OTHER
     assert (await world.get(BY_DIGEST, token)).body == MANIFEST
     assert world.audit.told == []
+
+
+async def test_where_it_is_blocked_a_memory_that_cannot_be_read_lets_nothing_change(
+    tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def locked(*_: object) -> None:
+        raise sqlite3.OperationalError("database is locked")
+
+    folder = tmp_path_factory.mktemp("proxy")
+    async with proxy_world(folder) as world:
+        await moved(world, on_source_change="block")
+    async with proxy_world(folder) as world:
+        await world.upstream("a", FakeRegistry(), tag_validity_seconds=0)
+        await world.upstream("b", holding(OTHER), tag_validity_seconds=0)
+        world.registry("main", "a", "b", on_source_change="block")
+        with monkeypatch.context() as broken:
+            broken.setattr("vreg_proxy.cache.index_file.IndexFile.first", locked)
+            answer = await world.get(BY_TAG, world.access())
+            assert (answer.status, answer.reason()) == (503, "cache_index_unreadable")
+        world.clock.advance(60)
+        assert (await world.get(BY_TAG, world.access())).reason() == "source_changed"
 
 
 async def test_one_registry_is_nothing_to_another(world: ProxyWorld) -> None:

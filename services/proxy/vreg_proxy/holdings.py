@@ -10,9 +10,14 @@ from types import TracebackType
 from typing import Protocol, Self
 
 from vreg_proxy.cache import BlobSource, Hit, Origin, Right, TagEntry
+from vreg_shared.errors import VregError
 from vreg_shared.oci.digest import Digest
 from vreg_shared.provider import Verdict
 from vreg_shared.registry_client import Manifest
+
+
+class MemoryUnreadableError(VregError):
+    """What was served cannot be read at the moment; try again."""
 
 
 class ManifestHoldings(Protocol):
@@ -85,6 +90,11 @@ class Servers(Protocol):
 
     async def server_of(self, registry_id: str, repository: str) -> str | None:
         """Return the upstream's id."""
+        ...
+
+    @property
+    def can_tell_servers(self) -> bool:
+        """Whether the None that `server_of` has just returned means nobody."""
         ...
 
     def remember_server(self, registry_id: str, repository: str, upstream_id: str) -> None:

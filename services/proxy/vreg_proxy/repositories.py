@@ -3,17 +3,13 @@
 from collections.abc import Mapping, Sequence
 from typing import Final, Protocol
 
-from vreg_shared.errors import VregError
+from vreg_proxy.holdings import MemoryUnreadableError
 from vreg_shared.membership import is_allowed
 from vreg_shared.messages.registry import RegistryRecord
 from vreg_shared.messages.upstream import UpstreamRecord
 from vreg_shared.oci.reference import RepositoryName
 
 BATCH: Final = 1000
-
-
-class MemoryUnreadableError(VregError):
-    """What was served cannot be read at the moment; try again."""
 
 
 class ServedBefore(Protocol):

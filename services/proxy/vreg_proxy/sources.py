@@ -10,7 +10,7 @@ from typing import Final, Literal
 
 from vreg_proxy.audit import TellsAudit
 from vreg_proxy.cache.recent import Recent
-from vreg_proxy.holdings import Servers
+from vreg_proxy.holdings import MemoryUnreadableError, Servers
 from vreg_proxy.resolution import Candidate, Obstacle
 from vreg_shared.clock import Clock
 from vreg_shared.messages.audit_facts import Named, SourceChanged
@@ -43,7 +43,11 @@ class Sources:
         self._told: Recent[tuple[str, ...], float] = Recent(_REMEMBERED)
 
     async def admit(self, found: TagFound, asked: Sequence[Candidate | Obstacle]) -> bool:
-        """Return whether the tag may be served, and remember its source if so."""
+        """Return whether the tag may be served, and remember its source if so; raise MemoryUnreadableError.
+
+        A source that cannot be read may be another than this one: it is not written over, and may not change
+        where that is blocked.
+        """
         shelf, repository = _SHELF + found.registry.id, found.repository.value
         before = await self._memory.server_of(shelf, repository)
         names = {each.upstream.id: each.upstream.name for each in asked if isinstance(each, Candidate)}
@@ -52,6 +56,10 @@ class Sources:
             self._tell_once(found, before, names, "blocked" if is_blocked else "allowed")
             if is_blocked:
                 return False
+        if before is None and not self._memory.can_tell_servers:
+            if found.registry.on_source_change == "block" and names.keys() - {found.upstream_id}:
+                raise MemoryUnreadableError("the source of a repository cannot be read")
+            return True
         self._memory.remember_server(shelf, repository, found.upstream_id)
         return True
 

@@ -130,6 +130,11 @@ class Cache:
         """Return the upstream that served this repository of a virtual registry last."""
         return await self._index.server_of(registry_id, repository)
 
+    @property
+    def can_tell_servers(self) -> bool:
+        """Whether the None that `server_of` has just returned means nobody; otherwise the disk cannot say."""
+        return self._index.disk.is_readable
+
     async def served(self, registry_id: str, after: str, most: int) -> list[tuple[str, str]] | None:
         """Return repositories that were served, by name, each with its upstream; None: nobody can say."""
         return await self._index.served(registry_id, after, most)

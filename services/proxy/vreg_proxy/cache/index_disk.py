@@ -52,6 +52,11 @@ class IndexDisk:
         """Return what keeps us from the file, if anything does."""
         return self._write_problem or self._read_problem
 
+    @property
+    def is_readable(self) -> bool:
+        """Whether the last `select` could say; after a None, whether there is nothing."""
+        return self._read_problem is None
+
     async def select(self, query: str, values: Row) -> tuple[object, ...] | None:
         """Return the first row, or None when there is none or the disk cannot say."""
         if self._clock.monotonic() < self._read_again_at:

@@ -16,10 +16,10 @@ from vreg_proxy.distribution.ranges import Part, Unsatisfiable, requested_part
 from vreg_proxy.distribution.referrers_replies import artifact_type_of, referrers_reply
 from vreg_proxy.distribution.replies import API_VERSION, Headers, Problem, Receive, Reply, Send, json_reply
 from vreg_proxy.distribution.sending import send_body
-from vreg_proxy.holdings import HeldBlob, Servers
+from vreg_proxy.holdings import HeldBlob, MemoryUnreadableError, Servers
 from vreg_proxy.manifests import Served
 from vreg_proxy.referrers import Listed
-from vreg_proxy.repositories import MemoryUnreadableError, Repositories
+from vreg_proxy.repositories import Repositories
 from vreg_proxy.resolution import Candidate, Obstacle, candidates
 from vreg_proxy.sources import Sources, TagFound
 from vreg_proxy.staleness import Staleness
@@ -36,6 +36,7 @@ from vreg_shared.registry_client import BlobInterruptedError
 HOT_SECONDS: Final = 600.0
 """How long a manifest is served from memory before the cache hears of it again: used means not evicted."""
 STALE: Final = (b"warning", b'110 vreg "Response is Stale"')
+_UNREADABLE: Final = Problem(OciError.UNAVAILABLE, "cache_index_unreadable", retry_after=5.0)
 _SOURCE_CHANGED: Final = Problem(
     OciError.DENIED,
     "source_changed",
@@ -175,8 +176,11 @@ class Endpoints:
             return problem_of(found, OciError.MANIFEST_UNKNOWN)
         if isinstance(path.reference, Tag):
             tag = TagFound(visit.registry, path.place.repository, path.reference, found.upstream_id)
-            if not await self._sources.admit(tag, asked):
-                return _SOURCE_CHANGED
+            try:
+                if not await self._sources.admit(tag, asked):
+                    return _SOURCE_CHANGED
+            except MemoryUnreadableError:
+                return _UNREADABLE
         self._remember(path.place, visit, found.upstream_id)
         reply, etag = _manifest_reply(found)
         routing, upstream_id = visit.snapshot.routing, found.upstream_id
@@ -252,7 +256,7 @@ class Endpoints:
                 page.last or "", page.n + 1, registries, snapshot.upstreams
             )
         except MemoryUnreadableError:
-            return Problem(OciError.UNAVAILABLE, "cache_index_unreadable", retry_after=5.0)
+            return _UNREADABLE
         shown, link = page.cut(names, "/v2/_catalog")
         return json_reply(200, {"repositories": shown}, [(b"link", link)] if link is not None else [])
 
