@@ -263,6 +263,35 @@ async def test_a_list_is_asked_for_again_when_it_may_have_changed(world: ProxyWo
     assert digests(await world.get(PATH, token)) == BOTH
 
 
+async def test_a_list_that_is_too_long_is_not_read_to_its_end_nor_asked_for_by_everybody(
+    world: ProxyWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    registry = signed(*(artifact(MANIFEST, "a/b", f"{number}".encode()) for number in range(20)))
+    registry.referrers_per_page = 1
+    monkeypatch.setattr("vreg_proxy.referrers.MAX_MANIFEST_BYTES", 400)
+    server = await world.upstream("a", registry)
+    world.registry("main", "a")
+    token = world.access()
+    for _ in range(2):
+        assert (await world.get(PATH, token)).reason() == "too_many_referrers"
+    assert 1 < sum("/referrers/" in seen.path for seen in server.seen) < 5
+    world.clock.advance(16)
+    monkeypatch.undo()
+    assert len(digests(await world.get(PATH, token))) == 20
+
+
+async def test_a_slow_list_gets_its_whole_time_where_no_copy_may_be_served(
+    world: ProxyWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await world.upstream("a", signed(), stale_policy="never")
+    world.registry("main", "a")
+    token = world.access()
+    assert digests(await world.get(PATH, token)) == BOTH
+    monkeypatch.setattr("vreg_proxy.asking.COPY_SECONDS", 0.0)
+    world.clock.advance(61)
+    assert digests(await world.get(PATH, token)) == BOTH
+
+
 @pytest.mark.parametrize(("policy", "status"), [("on_unavailable", 200), ("never", 503)])
 async def test_a_list_is_served_stale_by_the_rules_of_tags(
     world: ProxyWorld, policy: str, status: int

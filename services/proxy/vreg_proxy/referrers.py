@@ -7,10 +7,11 @@ from typing import Any, Final, Protocol
 
 from vreg_proxy.asking import Asking, origin_of
 from vreg_proxy.cache import Origin
+from vreg_proxy.cache.recent import Recent
 from vreg_proxy.holdings import ManifestHoldings
 from vreg_proxy.manifests import Served
 from vreg_proxy.resolution import Candidate, Obstacle
-from vreg_proxy.staleness import CountsStale, Staleness
+from vreg_proxy.staleness import CountsStale, Staleness, may_be_served
 from vreg_proxy.walk import Copy, Found, Nowhere, Refusal, Stopped, staleness
 from vreg_shared.clock import Clock
 from vreg_shared.oci.digest import Digest
@@ -24,6 +25,8 @@ from vreg_shared.registry_client.transport import RequestFailedError
 LIST_SECONDS: Final = 15.0
 """How long a list is trusted at most: whoever signs an image wants the signature to be seen."""
 MAX_PAGES: Final = 100
+TOO_MANY: Final = "too_many_referrers"
+_REMEMBERED: Final = 1_000
 Listed = tuple[Referrer, ...]
 
 
@@ -53,6 +56,7 @@ class Referrers:
         self._holdings = holdings
         self._asking = asking
         self._clock = clock
+        self._too_many: Recent[tuple[Origin, Digest], tuple[float, Verdict]] = Recent(_REMEMBERED)
         self._questions: SingleFlight[tuple[Origin, Digest], Manifest | Verdict] = SingleFlight()
 
     async def pull(
@@ -82,8 +86,10 @@ class Referrers:
         is_current = known is not None and known.checked_at > not_before and not known.is_ahead(now)
         if copy is not None and is_current:
             return _found(candidate, copy)
+        age = max(0.0, (now - known.checked_at).total_seconds()) if known is not None else 0.0
+        has_copy = copy is not None and may_be_served(candidate.upstream, "network", age)
         answer = await self._questions.run(
-            (origin, subject), lambda: self._ask(candidate, subject, has_copy=copy is not None)
+            (origin, subject), lambda: self._ask(candidate, subject, has_copy=has_copy)
         )
         if isinstance(answer, Manifest):
             return _found(candidate, answer)
@@ -96,6 +102,10 @@ class Referrers:
         return Stopped(candidate.upstream.id, answer)
 
     async def _ask(self, candidate: Candidate, subject: Digest, *, has_copy: bool) -> Manifest | Verdict:
+        key = (_lists_of(origin_of(candidate)), subject)
+        too_many = self._too_many.get(key)
+        if too_many is not None and self._clock.monotonic() < too_many[0]:
+            return too_many[1]
         listed = await self._asking.ask(
             candidate,
             f"referrers {subject}",
@@ -103,11 +113,12 @@ class Referrers:
             has_copy=has_copy,
         )
         if isinstance(listed, Verdict):
+            if listed.reason == TOO_MANY:
+                self._too_many.put(key, (self._clock.monotonic() + LIST_SECONDS, listed))
             return listed
         index = _index(listed)
-        if len(index.body) > MAX_MANIFEST_BYTES:
-            detail = f"{len(listed)} of them need {len(index.body)} bytes"
-            return Verdict(Answer.UNAVAILABLE, "too_many_referrers", detail=detail)
+        if len(index.body) > MAX_MANIFEST_BYTES:  # a tag's list, which escapes make longer
+            return _too_many(f"{len(listed)} of them need {len(index.body)} bytes")
         origin = _lists_of(origin_of(candidate))
         await self._holdings.store_manifest(origin, index)
         self._holdings.point_tag(origin, str(subject), index.digest, self._clock.now())
@@ -134,6 +145,7 @@ async def _all(client: RegistryClient, candidate: Candidate, subject: Digest) ->
     All are asked for, whatever their type: one list serves every question, and some registries filter badly.
     """
     listed: dict[Digest, Referrer] = {}
+    size = len(_index(()).body)
     page = await client.list_referrers(candidate.repository, subject)
     for _ in range(MAX_PAGES):
         if page is None:
@@ -141,11 +153,19 @@ async def _all(client: RegistryClient, candidate: Candidate, subject: Digest) ->
         if isinstance(page, Verdict):
             return page
         for referrer in page.referrers:
-            listed.setdefault(referrer.digest, referrer)
+            if referrer.digest not in listed:
+                listed[referrer.digest] = referrer
+                size += len(_written(_descriptor(referrer))) + (len(listed) > 1)
+        if size > MAX_MANIFEST_BYTES:
+            return _too_many(f"more than {MAX_MANIFEST_BYTES} bytes")
         if page.next_page is None:
             return tuple(listed.values())
         page = await client.list_referrers(candidate.repository, subject, page=page.next_page)
-    return Verdict(Answer.UNAVAILABLE, "too_many_referrers", detail=f"more than {MAX_PAGES} pages")
+    return _too_many(f"more than {MAX_PAGES} pages")
+
+
+def _too_many(detail: str) -> Verdict:
+    return Verdict(Answer.UNAVAILABLE, TOO_MANY, detail=detail)
 
 
 async def _by_tag(client: RegistryClient, candidate: Candidate, subject: Digest) -> Listed | Verdict:
@@ -160,8 +180,12 @@ async def _by_tag(client: RegistryClient, candidate: Candidate, subject: Digest)
 
 
 def _index(listed: Listed) -> Manifest:
-    body = json.dumps(index_document(listed), separators=(",", ":")).encode()
+    body = _written(index_document(listed))
     return Manifest(Digest.of(body), OCI_INDEX, body)
+
+
+def _written(document: dict[str, Any]) -> bytes:
+    return json.dumps(document, separators=(",", ":")).encode()
 
 
 def _descriptor(referrer: Referrer) -> dict[str, Any]:
