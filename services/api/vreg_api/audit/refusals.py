@@ -1,7 +1,8 @@
 """Requests refused for who sent them: none goes unrecorded, and no flood of them fills the audit.
 
 The first of its like is recorded at once. More within the window are counted, and told by one event at its
-end. Of more kinds than can be told apart at once, the rest are counted together.
+end. Of more kinds than can be told apart at once, the rest are counted together. What anybody may invent,
+such as the id of a token that proves nothing, makes no kind; and who proved his token has room of his own.
 """
 
 import asyncio
@@ -18,6 +19,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from vreg_api.ledger import Ledger
 from vreg_api.store.database import ConflictError, Database, DatabaseUnavailableError
 from vreg_shared.clock import Clock
+from vreg_shared.failure_limit import source_of
 from vreg_shared.messages.access import InvalidTokenError, access_id_of
 from vreg_shared.messages.audit_facts import AccessRefused
 from vreg_shared.secret import Secret
@@ -27,13 +29,19 @@ WINDOW_SECONDS: Final = 60.0
 MAX_KINDS: Final = 1000
 LOOK_SECONDS: Final = 1.0
 NOBODY: Final = "nobody"
-_MANY: Final = ("too many to tell apart", NOBODY, "many")
+_TOO_MANY: Final = "too many to tell apart"
+_SOMEBODY: Final = "somebody"
+_MANY: Final = {
+    False: (_TOO_MANY, NOBODY, "many"),
+    True: (_TOO_MANY, _SOMEBODY, "many"),
+}
+"""Where the rest are counted, by whether their tokens were proved."""
 _PROTECTED: Final = "/api/"
 _MAX_TEXT: Final = 300
 _REASONS: Final = {401: "unauthenticated", 403: "forbidden", 429: "too_many_failures"}
 _log = structlog.get_logger(__name__)
 _Kind = tuple[str, str, str]
-"""Reason, access token id, client address."""
+"""Reason, id of the access token that was proved or nobody, and whom the client's address counts for."""
 
 
 @dataclass(slots=True)
@@ -54,15 +62,18 @@ class Refusals:
         self._windows: dict[_Kind, _Window] = {}
         self._news = asyncio.Event()
 
-    def note(self, kind: _Kind, method: str, path: str) -> None:
-        """Take note of a refusal."""
-        if kind not in self._windows and len(self._windows) >= MAX_KINDS:
-            kind = _MANY
+    def note(self, kind: _Kind, method: str, path: str, claimed: str | None = None) -> None:
+        """Take note of a refusal, and of the token id it claimed."""
+        if kind not in self._windows and self._is_full(is_proved=kind[1] != NOBODY):
+            kind, claimed = _MANY[kind[1] != NOBODY], None
         if kind not in self._windows:
             self._windows[kind] = _Window(self._clock.monotonic(), None)
             self._news.set()
         window = self._windows[kind]
-        window.untold = _together(window.untold, _facts(kind, method, path, self._clock.now()))
+        window.untold = _together(window.untold, _facts(kind, claimed, method, path, self._clock.now()))
+
+    def _is_full(self, *, is_proved: bool) -> bool:
+        return sum((each[1] != NOBODY) is is_proved for each in self._windows) >= MAX_KINDS
 
     async def run(self) -> None:
         """Record until cancelled, and then once more what is left."""
@@ -82,13 +93,13 @@ class Refusals:
             facts, window.untold = window.untold, None
             if facts is None:
                 del self._windows[kind]
-            elif not await self._tell(kind, window, facts):
+            elif not await self._tell(window, facts):
                 return
 
-    async def _tell(self, kind: _Kind, window: _Window, facts: AccessRefused) -> bool:
+    async def _tell(self, window: _Window, facts: AccessRefused) -> bool:
         try:
             async with self._database.write() as tx:
-                await self._ledger.note(tx, kind[1], facts)
+                await self._ledger.note(tx, facts.access_id or NOBODY, facts)
         except (DatabaseUnavailableError, ConflictError) as error:
             window.untold = _together(window.untold, facts)
             _log.warning("refusals_wait", reason=str(error), count=window.untold.count)
@@ -118,30 +129,37 @@ class RefusalWatch:
 
         async def watched(message: Message) -> None:
             if message["type"] == "http.response.start" and message["status"] in _REASONS:
-                self._refusals.note(_kind(scope, message["status"]), scope["method"], scope["path"])
+                claimed = _claimed(scope)
+                kind = _kind(scope, message["status"], claimed)
+                self._refusals.note(kind, scope["method"], scope["path"], claimed)
             await send(message)
 
         await self._app(scope, receive, watched)
 
 
-def _kind(scope: Scope, status: int) -> _Kind:
+def _claimed(scope: Scope) -> str | None:
     header = Headers(scope=scope).get("authorization", "")
-    reason = _REASONS[status]
-    if status == HTTPStatus.UNAUTHORIZED and header:
-        reason = "invalid_token"
     try:
-        access_id = access_id_of(Secret(header.rpartition(" ")[2].strip()))
+        return access_id_of(Secret(header.rpartition(" ")[2].strip()))
     except InvalidTokenError:
-        access_id = NOBODY
-    return reason, access_id, (scope.get("client") or ("unknown", 0))[0]
+        return None
 
 
-def _facts(kind: _Kind, method: str, path: str, now: datetime) -> AccessRefused:
-    reason, access_id, client = kind
+def _kind(scope: Scope, status: int, claimed: str | None) -> _Kind:
+    """Return the kind of a refusal: only who is forbidden something has proved his token before."""
+    reason = _REASONS[status]
+    if status == HTTPStatus.UNAUTHORIZED and Headers(scope=scope).get("authorization", ""):
+        reason = "invalid_token"
+    proved = claimed if status == HTTPStatus.FORBIDDEN else None
+    return reason, proved or NOBODY, source_of((scope.get("client") or ("unknown", 0))[0])
+
+
+def _facts(kind: _Kind, claimed: str | None, method: str, path: str, now: datetime) -> AccessRefused:
+    reason, _, client = kind
     return AccessRefused(
         outcome="refused",
         reason=reason,
-        access_id=None if access_id == NOBODY else access_id,
+        access_id=claimed,
         client=client,
         http_method=method[:20],
         path=redact_text(path)[:_MAX_TEXT],
@@ -155,5 +173,10 @@ def _together(one: AccessRefused | None, other: AccessRefused) -> AccessRefused:
     if one is None:
         return other
     latest = max(one, other, key=lambda each: each.last_at)
-    first_at = min(one.first_at, other.first_at)
-    return latest.model_copy(update={"count": one.count + other.count, "first_at": first_at})
+    first = min(one, other, key=lambda each: each.first_at)
+    update = {
+        "count": one.count + other.count,
+        "first_at": first.first_at,
+        "access_id": first.access_id,
+    }
+    return latest.model_copy(update=update)
