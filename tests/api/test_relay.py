@@ -136,6 +136,22 @@ async def test_a_record_the_bus_refuses_does_not_hold_up_the_others(api: Api) ->
         assert on_bus(api, f"registry.{first['id']}").version == 1
 
 
+async def test_a_full_bucket_holds_up_only_what_it_does_not_take_and_that_in_order(api: Api) -> None:
+    await api.bus.come_up()
+    first = await api.create("virtual_registries", {"slug": "first"})
+    api.bus.hinders.add(f"registry.{first['id']}")
+    await api.change("virtual_registries", first, {"slug": "renamed"})
+    async with api.relaying():
+        second = await api.create("virtual_registries", {"slug": "second"})
+        await eventually(lambda: ("vreg_config", f"registry.{second['id']}") in api.bus.values)
+        assert not any(first["id"] in raw.decode() for _, raw in api.bus.events.values())
+        api.bus.hinders.clear()
+        await told(api)
+        assert on_bus(api, f"registry.{first['id']}").version == 2
+    subjects = [subject for subject, raw in api.bus.events.values() if first["id"] in raw.decode()]
+    assert subjects == ["vreg.audit.api.config.created", "vreg.audit.api.config.changed"]
+
+
 async def test_a_change_the_bus_refuses_does_not_keep_a_wiped_bus_empty(api: Api) -> None:
     await api.bus.come_up()
     async with api.relaying():

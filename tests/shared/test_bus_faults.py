@@ -11,7 +11,7 @@ import pytest
 from tests.support.following import Reader, in_background
 from tests.support.nats_server import NatsServer, running_nats_server
 from tests.support.wait import eventually
-from vreg_shared.bus import Bus, BusUnavailableError
+from vreg_shared.bus import Bus, BusHinderedError, BusUnavailableError
 from vreg_shared.key_files import Service
 from vreg_shared.topology import stored
 
@@ -212,7 +212,7 @@ async def test_a_stream_that_cannot_be_changed_does_not_end_the_bus(server: Nats
 async def test_a_full_bucket_refuses_and_keeps_what_it_has(server: NatsServer) -> None:
     async with server.bus(BROKER) as broker:
         await broker.put("vreg_leader", "broker", b"x" * 600_000)
-        with pytest.raises(BusUnavailableError, match="maximum bytes exceeded"):
+        with pytest.raises(BusHinderedError, match="maximum bytes exceeded"):
             await broker.put("vreg_leader", "broker", b"x" * 700_000, deadline=0.3)
         assert await server.value("vreg_leader", "broker") == b"x" * 600_000
 

@@ -3,7 +3,14 @@
 import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 
-from vreg_shared.bus import Bookmark, BusRefusedError, BusUnavailableError, NoResponderError, Stored
+from vreg_shared.bus import (
+    Bookmark,
+    BusHinderedError,
+    BusRefusedError,
+    BusUnavailableError,
+    NoResponderError,
+    Stored,
+)
 from vreg_shared.messages.record import SignedRecord, decode
 from vreg_shared.signing import VerifyingKey
 from vreg_shared.topology import stored
@@ -17,6 +24,7 @@ class FakeRecordBus:
         self.events: dict[str, tuple[str, bytes]] = {}
         self.puts: list[str] = []
         self.refuses: set[str] = set()
+        self.hinders: set[str] = set()
         self.proxies: list[Callable[[bytes], Awaitable[bytes]]] = []
         self.tellers: dict[str, Callable[[bytes], AsyncGenerator[bytes, None]]] = {}
         """Who holds conversations, by subject."""
@@ -48,6 +56,8 @@ class FakeRecordBus:
         self._require_up()
         if key in self.refuses:
             raise BusRefusedError("too large, says the test")
+        if key in self.hinders:
+            raise BusHinderedError("full, says the test")
         self.puts.append(key)
         self.values[bucket, key] = value
 

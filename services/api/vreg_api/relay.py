@@ -14,7 +14,7 @@ import structlog
 from vreg_api.records import UnknownKeyError
 from vreg_api.store.database import ConflictError, DatabaseUnavailableError
 from vreg_api.store.outbox import NO_RECORD, Waiting
-from vreg_shared.bus import BusError, BusUnavailableError
+from vreg_shared.bus import BusError, BusHinderedError, BusUnavailableError
 from vreg_shared.bus.backoff import delays
 from vreg_shared.messages.audit import AuditEvent
 from vreg_shared.messages.record import SignedRecord, encode
@@ -89,6 +89,8 @@ class Relay:
         self._woken = asyncio.Event()
         self._must_reconcile = True
         self._to_reconcile: deque[str] = deque()
+        self._hindered: list[str] = []
+        """Records that the bus could not take when everything was told."""
 
     def wake(self) -> None:
         """Say that something was committed."""
@@ -126,14 +128,20 @@ class Relay:
             pass
 
     async def _drain(self) -> bool:
-        """Tell of every change that waits; return whether the bus took all of them."""
+        """Tell of every change that waits; return whether the bus took all of them.
+
+        What is not taken waits, and what was changed after it of the same record, but nothing else.
+        """
         after, is_all_told = 0, True
+        held: set[str] = set()
         while batch := await self._outbox.waiting(after, _BATCH):
             for change in batch:
-                if await self._is_told(change):
+                if change.key not in held and await self._is_told(change):
                     await self._outbox.remove(change)
-                else:
-                    is_all_told = False
+                    continue
+                is_all_told = False
+                if change.key != NO_RECORD:
+                    held.add(change.key)
             after = batch[-1].id
         return is_all_told
 
@@ -144,6 +152,9 @@ class Relay:
                 await self._publish_current(change.key)
             event = AuditEvent.model_validate_json(change.event)
             await self._bus.publish(event.bus_subject, change.event.encode(), message_id=event.id)
+        except BusHinderedError as error:
+            _log.error("change_waits", key=change.key, reason=str(error))
+            return False
         except BusUnavailableError:
             raise
         except (BusError, UnknownKeyError) as error:
@@ -161,12 +172,19 @@ class Relay:
         for _ in range(min(_BATCH, len(self._to_reconcile))):
             try:
                 await self._publish_current(self._to_reconcile[0])
+            except BusHinderedError as error:
+                _log.error("record_waits", key=self._to_reconcile[0], reason=str(error))
+                self._hindered.append(self._to_reconcile[0])
             except BusUnavailableError:
                 raise
             except (BusError, UnknownKeyError) as error:
                 _log.error("record_not_published", key=self._to_reconcile[0], reason=str(error))
             self._to_reconcile.popleft()
-        return not (self._to_reconcile or self._must_reconcile)
+        if self._to_reconcile or self._must_reconcile:
+            return False
+        self._to_reconcile.extend(self._hindered)  # for the next time
+        self._hindered.clear()
+        return True
 
     async def _publish_current(self, key: str) -> None:
         """Publish a record, and again if it was changed meanwhile.

@@ -4,6 +4,7 @@ from vreg_shared.bus.bus import Bus
 from vreg_shared.bus.errors import (
     BusConflictError,
     BusError,
+    BusHinderedError,
     BusPermissionError,
     BusRefusedError,
     BusUnavailableError,
@@ -18,6 +19,7 @@ __all__ = [
     "Bus",
     "BusConflictError",
     "BusError",
+    "BusHinderedError",
     "BusPermissionError",
     "BusRefusedError",
     "BusUnavailableError",

@@ -15,6 +15,7 @@ from vreg_shared.bus.backoff import delays
 from vreg_shared.bus.converse import converse_once
 from vreg_shared.bus.errors import (
     BusError,
+    BusHinderedError,
     BusPermissionError,
     BusRefusedError,
     BusUnavailableError,
@@ -162,6 +163,8 @@ class Bus:
         except TimeoutError:
             pass
         why = failure or ("no answer" if self.connected else "no connection to the bus")
+        if isinstance(failure, BusHinderedError) and self.connected:
+            raise BusHinderedError(f"{what} was not stored within {deadline:g} s: {why}") from failure
         raise BusUnavailableError(f"{what} was not answered within {deadline:g} s: {why}") from failure
 
     async def request(self, subject: str, payload: bytes, *, deadline: float) -> bytes:

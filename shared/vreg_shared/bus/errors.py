@@ -3,6 +3,7 @@
 BusError
     BusUnavailableError      try again later; nothing is known to have happened
         NoResponderError     nobody serves this subject now
+        BusHinderedError     the bus is there and cannot take this now: its bucket is full
     BusPermissionError       the server's configuration does not let this service do that
     BusRefusedError          the server said no, and would again: too large, full, malformed
     BusConflictError         somebody else has written the key since
@@ -22,6 +23,10 @@ class BusUnavailableError(BusError):
 
 class NoResponderError(BusUnavailableError):
     """The bus is up and nobody serves this subject: its service is down, or its stream is not made yet."""
+
+
+class BusHinderedError(BusUnavailableError):
+    """The server answered that it cannot store this now (a full bucket); other things it may."""
 
 
 class BusPermissionError(BusError):

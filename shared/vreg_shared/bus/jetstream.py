@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any, Final
 
-from vreg_shared.bus.errors import BusConflictError, BusRefusedError, BusUnavailableError
+from vreg_shared.bus.errors import BusConflictError, BusHinderedError, BusRefusedError, BusUnavailableError
 from vreg_shared.bus.session import Message, Session
 
 HEARTBEAT_SECONDS: Final = 0.5
@@ -154,5 +154,5 @@ def _parsed(answer: Message, subject: str) -> Mapping[str, Any]:
     if code == 404:  # noqa: PLR2004 - as in HTTP
         raise MissingStreamError(reason)
     if code >= _FIRST_SERVER_FAULT:
-        raise BusUnavailableError(reason)
+        raise BusHinderedError(reason)
     raise BusRefusedError(reason)
