@@ -1,12 +1,16 @@
+import asyncio
 import re
+from typing import Any
 
 import httpx
 import pytest
 import sqlalchemy as sa
 from fastapi.routing import iter_route_contexts
+from starlette.types import Message
 
 from tests.support.api_world import Api
-from vreg_api.app import make_rooms
+from vreg_api.app import create_app, make_rooms
+from vreg_api.authentication import LOOK_AGAIN_SECONDS
 from vreg_shared.failure_limit import FREE
 
 NOTHING = "01KAS1G6V5X4T3NQ7R8M2C9B0Z"
@@ -160,3 +164,33 @@ async def test_an_unknown_id_is_looked_for_as_long_as_a_known_one(any_api: Api) 
         sa.event.remove(sa.Engine, "before_cursor_execute", count)
     assert asked[0] == asked[1] == asked[2]
     assert asked[0] == ["access_tokens", "access_registries"]
+
+
+async def test_a_stream_ends_when_its_token_is_taken_away(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("vreg_api.audit.service.LOOK_SECONDS", 0.01)
+    made = await api.create("access_tokens", {"name": "siem", "role": "auditor"})
+    began, pieces = asyncio.Event(), asyncio.Queue[dict[str, Any]]()
+    pieces.put_nowait({"type": "http.request", "body": b"", "more_body": False})
+
+    async def send(message: Message) -> None:
+        if message["type"] == "http.response.body":
+            began.set()
+
+    scope = {
+        "type": "http",
+        "asgi": {"version": "3.0"},
+        "http_version": "1.1",
+        "method": "GET",
+        "scheme": "http",
+        "path": "/api/v1/audit-events/stream",
+        "raw_path": b"/api/v1/audit-events/stream",
+        "query_string": b"",
+        "root_path": "",
+        "headers": [(b"authorization", f"Bearer {made['token']}".encode())],
+    }
+    async with asyncio.timeout(20), asyncio.TaskGroup() as group:
+        stream = group.create_task(create_app(api.world)(scope, pieces.get, send))
+        await began.wait()
+        await api.call("DELETE", f"/access_tokens/{made['id']}")
+        api.clock.advance(LOOK_AGAIN_SECONDS + 1)
+        await stream

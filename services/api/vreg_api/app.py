@@ -39,7 +39,7 @@ Lifespan = Callable[[FastAPI], AbstractAsyncContextManager[None]]
 def create_app(world: World, lifespan: Lifespan | None = None) -> ASGIApp:
     """Return the application for a world; `lifespan` runs what belongs to it."""
     app = make_rooms(world, lifespan)
-    guarded = Guard(StrictJson(app), world.authenticator, world.failed_attempts)
+    guarded = Guard(StrictJson(app), world.authenticator, world.failed_attempts, world.audit_events.clock)
     return RefusalWatch(guarded, world.refusals)
 
 

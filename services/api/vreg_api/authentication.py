@@ -20,6 +20,8 @@ from vreg_shared.messages.access import AccessRecord, InvalidTokenError, Role, a
 from vreg_shared.secret import Secret
 
 PROTECTED: Final = "/api/"
+LOOK_AGAIN_SECONDS: Final = 5.0
+"""How long a stream may go on after its token was taken away or changed."""
 _MAX_HEADER: Final = 512
 _NOBODY: Final = AccessRecord(id="", name="", secret_sha256=hash_token(Secret("")), role="puller")
 
@@ -107,13 +109,41 @@ class FailedAttempts:
         self._limit.proved(f"id {actor.access_id}")
 
 
+class Standing:
+    """Whether who asked may still be answered: for answers that take longer than a token may last."""
+
+    def __init__(self, actor: Actor, bearer: Secret, authenticator: Authenticates, clock: Clock) -> None:
+        self._actor = actor
+        self._bearer = bearer
+        self._authenticator = authenticator
+        self._clock = clock
+        self._looked_at = clock.monotonic()
+
+    async def holds(self) -> bool:
+        """Look the token up again now and then; False when it is gone or changed in any way.
+
+        Raises DatabaseUnavailableError.
+        """
+        now = self._clock.monotonic()
+        if now < self._looked_at + LOOK_AGAIN_SECONDS:
+            return True
+        self._looked_at = now
+        try:
+            return await self._authenticator.authenticate(self._bearer) == self._actor
+        except ProblemError:
+            return False
+
+
 class Guard:
     """Lets only authenticated requests through to what lies below `/api/`."""
 
-    def __init__(self, app: ASGIApp, authenticator: Authenticates, failed: FailedAttempts) -> None:
+    def __init__(
+        self, app: ASGIApp, authenticator: Authenticates, failed: FailedAttempts, clock: Clock
+    ) -> None:
         self._app = app
         self._authenticator = authenticator
         self._failed = failed
+        self._clock = clock
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer 401 or 429, or pass the request on with its actor."""
@@ -123,8 +153,13 @@ class Guard:
             except VregError as error:
                 await problem_response(as_problem(error))(scope, receive, send)
                 return
-            scope.setdefault("state", {})["actor"] = actor
+            state = scope.setdefault("state", {})
+            state["actor"], state["standing"] = actor, self._standing(scope, actor)
         await self._app(scope, receive, send)
+
+    def _standing(self, scope: Scope, actor: Actor) -> Standing:
+        bearer = _bearer(Headers(scope=scope).get("authorization"))
+        return Standing(actor, bearer, self._authenticator, self._clock)
 
     async def _actor(self, scope: Scope) -> Actor:
         bearer = _bearer(_only(Headers(scope=scope).getlist("authorization")))
@@ -146,6 +181,15 @@ def actor_of(request: Request) -> Actor:
         message = "the request did not pass the guard"
         raise TypeError(message)
     return actor
+
+
+def standing_of(request: Request) -> Standing:
+    """Return whether who makes the request may still; it is behind a `Guard`."""
+    standing = request.state.standing
+    if not isinstance(standing, Standing):
+        message = "the request did not pass the guard"
+        raise TypeError(message)
+    return standing
 
 
 def _only(values: list[str]) -> str | None:

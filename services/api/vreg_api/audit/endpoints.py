@@ -10,6 +10,7 @@ from pydantic import AfterValidator, StringConstraints
 
 from vreg_api.audit.schemas import AuditChainView, AuditEventView, Filter, Order
 from vreg_api.audit.service import AuditEvents
+from vreg_api.authentication import Standing, standing_of
 from vreg_api.fields import Identifier, in_utc
 from vreg_api.paging import DEFAULT_LIMIT, MAX_LIMIT, Page
 from vreg_api.store.database import DatabaseUnavailableError
@@ -77,13 +78,14 @@ def router(events: AuditEvents) -> APIRouter:
     @routes.get("/audit-events/stream", response_class=StreamingResponse)
     async def follow_audit_events(
         wanted: Wanted,
+        standing: Annotated[Standing, Depends(standing_of)],
         last_event_id: Annotated[
             str | None, Header(pattern=_NUMBER, description="Go on after this one; without it, from now on.")
         ] = None,
     ) -> StreamingResponse:
         """Follow audit events as they are archived, as server-sent events."""
         after = int(last_event_id) if last_event_id is not None else None
-        return _streamed(_server_sent(events, wanted, after), EVENT_STREAM)
+        return _streamed(_server_sent(events, wanted, after, standing), EVENT_STREAM)
 
     @routes.get("/audit-events/export", response_class=StreamingResponse)
     async def export_audit_events(
@@ -116,11 +118,15 @@ def _streamed(pieces: AsyncIterator[str], media_type: str) -> StreamingResponse:
     return StreamingResponse(pieces, media_type=media_type, headers=headers)
 
 
-async def _server_sent(events: AuditEvents, wanted: Filter, after: int | None) -> AsyncIterator[str]:
+async def _server_sent(
+    events: AuditEvents, wanted: Filter, after: int | None, standing: Standing
+) -> AsyncIterator[str]:
     """Yield events, and a comment now and then, by which both sides notice that the other is gone."""
     yield ": vreg\n\n"
     try:
         async for link in events.tail(wanted, after):
+            if not await standing.holds():
+                return
             yield (
                 ":\n\n" if link is None else f"id: {link.sequence}\nevent: audit\ndata: {exported(link)}\n\n"
             )

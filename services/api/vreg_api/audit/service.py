@@ -67,11 +67,14 @@ class AuditEvents:
                 after = (await self.store.head(tx)).sequence
         while True:
             grown = self.archive.growth.next()
-            links = await self.page(wanted, "oldest", after, BATCH)
+            async with self.database.read() as tx:
+                head = await self.store.head(tx)  # before the page, which then has all up to it
+                links = await self.store.page(tx, wanted, "oldest", after, BATCH)
             for link in links:
                 yield link
                 after = link.sequence
             if not links:
+                after = max(after, head.sequence)
                 with suppress(TimeoutError):
                     async with asyncio.timeout(LOOK_SECONDS):
                         await grown.wait()

@@ -6,7 +6,7 @@ from typing import Annotated
 from fastapi import APIRouter, Depends
 from fastapi.responses import StreamingResponse
 
-from vreg_api.authentication import Actor, actor_of
+from vreg_api.authentication import Actor, Standing, actor_of, standing_of
 from vreg_api.events import event_line
 from vreg_api.fields import Identifier
 from vreg_api.health.schemas import (
@@ -72,10 +72,12 @@ def router(health: Health) -> APIRouter:
         response_class=StreamingResponse,
         responses={200: {"content": {"text/event-stream": {"schema": {"type": "string"}}}}},
     )
-    async def follow_health(actor: Asker) -> StreamingResponse:
+    async def follow_health(
+        actor: Asker, standing: Annotated[Standing, Depends(standing_of)]
+    ) -> StreamingResponse:
         """Follow changes as server-sent events: one `change` with the upstream's health for each."""
         return StreamingResponse(
-            _events(health, actor),
+            _events(health, actor, standing),
             media_type="text/event-stream",
             headers={"Cache-Control": "no-store", "X-Accel-Buffering": "no"},
         )
@@ -83,8 +85,10 @@ def router(health: Health) -> APIRouter:
     return routes
 
 
-async def _events(health: Health, actor: Actor) -> AsyncIterator[bytes]:
+async def _events(health: Health, actor: Actor, standing: Standing) -> AsyncIterator[bytes]:
     yield b": following\n\n"
     async for view in health.follow(actor):
+        if not await standing.holds():
+            return
         since = view.since.isoformat() if view.since is not None else ""
         yield event_line("change", view.model_dump_json(), f"{view.upstream_id}/{since}")
