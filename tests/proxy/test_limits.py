@@ -15,7 +15,7 @@ from tests.support.full import is_full
 from tests.support.wait import eventually
 from vreg_proxy.distribution.replies import Send, json_reply
 from vreg_proxy.distribution.sending import LEAST_BYTES_PER_SECOND, SEND_SECONDS, patience_left
-from vreg_proxy.door import Door
+from vreg_proxy.door import RESERVE, Door, Place
 from vreg_proxy.limits import ClientLimit, address_of, asking_client
 from vreg_proxy.turns import NO_TURN, Turns
 from vreg_proxy.wiring import Limits
@@ -134,6 +134,7 @@ def test_a_client_has_so_many_requests_and_no_more() -> None:
         (("192.0.2.1", 5), "192.0.2.1"),
         (("2001:db8::1:2", 5), "2001:db8::/64"),
         (("2001:db8::ffff", 5), "2001:db8::/64"),
+        (("::ffff:192.0.2.1", 5), "192.0.2.1"),
         (("fe80::1%eth0", 5), "fe80::/64"),
         (None, "unknown"),
     ],
@@ -238,6 +239,26 @@ async def test_clients_that_drip_disturb_neither_others_nor_a_fill(tmp_path: Pat
             assert (answer.status_code, answer.content == body) == (200, True)
 
 
+async def said_at_once(port: int, path: str) -> bytes:
+    """Return all that is said on a connection of its own."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    writer.write(f"GET {path} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
+    said = await reader.read()
+    writer.close()
+    return said
+
+
+def test_one_address_has_half_of_the_connections_and_half_of_the_reserve() -> None:
+    door = Door(max_connections=10)
+    greedy = [door.enter("a") for _ in range(100)]
+    assert greedy == [Place.ANYTHING] * 5 + [Place.HEALTH] * (RESERVE // 2) + [Place.NOTHING] * 87
+    assert door.enter("b") is Place.ANYTHING
+    for place in greedy:
+        door.leave("a", place)
+    assert door.enter("a") is Place.ANYTHING
+    assert door.connections == 2
+
+
 async def test_a_worker_with_too_many_connections_refuses_more_and_keeps_those_it_has() -> None:
     door = Door(max_connections=2)
 
@@ -246,14 +267,19 @@ async def test_a_worker_with_too_many_connections_refuses_more_and_keeps_those_i
 
     async with served(answer, door) as port:
         request = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"
-        kept = [await asyncio.open_connection("127.0.0.1", port) for _ in range(2)]
+        kept = [
+            await asyncio.open_connection("127.0.0.1", port, local_addr=(address, 0))
+            for address in ("127.0.0.1", "127.0.0.2")
+        ]
         await eventually(lambda: door.connections == 2)
-        reader, writer = await asyncio.open_connection("127.0.0.1", port)
-        refused = await reader.read()
-        writer.close()
+        refused = await said_at_once(port, "/v2/")
         assert refused.startswith(b"HTTP/1.1 503 ")
         assert b"retry-after: 5" in refused
         assert door.turned_away == 1
+        for path in ("/livez", "/readyz"):
+            well = await said_at_once(port, path)
+            assert well.startswith(b"HTTP/1.1 200 ")
+            assert b"connection: close" in well
         for reader, writer in kept:
             writer.write(request)
             assert (await reader.readline()).startswith(b"HTTP/1.1 200 ")

@@ -4,14 +4,13 @@ A client is an access token, or an address without one. The client of a request 
 with the fill that it begins.
 """
 
-import ipaddress
 from collections.abc import Callable
 from contextvars import ContextVar
 from typing import Final
 
+from vreg_shared.failure_limit import source_of
+
 UNKNOWN_CLIENT: Final = "unknown"
-IPV6_PREFIX: Final = 64
-"""One machine has as many addresses of IPv6 as it likes, all within such a network."""
 asking_client: ContextVar[str] = ContextVar("asking_client", default=UNKNOWN_CLIENT)
 
 
@@ -43,7 +42,4 @@ def address_of(peer: tuple[str, int] | None) -> str:
     """Return whom a connection without a token counts as."""
     if peer is None:
         return UNKNOWN_CLIENT
-    host = peer[0].partition("%")[0]
-    if ":" not in host:
-        return host
-    return str(ipaddress.IPv6Network((host, IPV6_PREFIX), strict=False))
+    return source_of(peer[0].partition("%")[0])

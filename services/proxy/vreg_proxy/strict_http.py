@@ -7,8 +7,9 @@ targets and HTTP/2.0 in a first line, and uvicorn waits for a request's header f
 import asyncio
 from typing import TYPE_CHECKING, Any, Final
 
-from vreg_proxy.door import STATE_KEY, Door
+from vreg_proxy.door import STATE_KEY, Door, Place
 from vreg_proxy.express import ExpressHttp
+from vreg_proxy.limits import address_of
 
 if TYPE_CHECKING:
     from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
@@ -18,8 +19,11 @@ MAX_HEADERS: Final = 100
 MAX_TARGET_BYTES: Final = 16 * 1024
 HEADER_SECONDS: Final = 20.0
 """From the connection, or the end of the last answer, to the end of a request's header."""
+HEALTH_SECONDS: Final = 2.0
+"""The same for a connection that may only ask for health, so that such places are soon free again."""
 
 
+_HEALTH: Final = frozenset({b"/livez", b"/readyz"})
 _VERSIONS: Final = frozenset({"1.0", "1.1"})
 _READING: Final = frozenset({b"GET", b"HEAD"})
 _FULL: Final = (
@@ -40,24 +44,31 @@ class StrictHttp(ExpressHttp):
         self._has_header_ended = False
         self._deadline: asyncio.TimerHandle | None = None
         self._door: Door | None = self.app_state.get(STATE_KEY)
+        self._place = Place.ANYTHING
+        self._source = ""
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Begin a connection, or send it away when there are too many."""
         super().connection_made(transport)
+        if self._door is not None:
+            self._source = address_of(self.client)
+            self._place = self._door.enter(self._source)
         self._arm()
-        if self._door is None:
-            return
-        self._door.connections += 1
-        if self._door.is_full:
-            self._door.turned_away += 1
-            transport.write(_FULL)
-            transport.close()
+        if self._place is Place.NOTHING:
+            self._turn_away()
+
+    def send_400_response(self, msg: str) -> None:
+        """Refuse a request; one without a place for it was right, but came at a bad time."""
+        if self._place is Place.ANYTHING:
+            super().send_400_response(msg)
+        else:
+            self._turn_away()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """End a connection."""
         self._disarm()
         if self._door is not None:
-            self._door.connections -= 1
+            self._door.leave(self._source, self._place)
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
@@ -93,9 +104,12 @@ class StrictHttp(ExpressHttp):
             raise RefusedRequestError("the target is not a path of modest length")
         if has_body and self.parser.get_method() in _READING:
             raise RefusedRequestError("a request that reads has no body")
+        if self._place is not Place.ANYTHING and self.url not in _HEALTH:
+            raise RefusedRequestError("no place for it")
         self._header_bytes, self._has_header_ended = 0, True
         self.expect_100_continue = False
-        self.is_last = has_body or (self._door is not None and self._door.is_closing)
+        is_closing = self._door is not None and self._door.is_closing
+        self.is_last = has_body or is_closing or self._place is Place.HEALTH
         super().on_headers_complete()
         if self.is_last:
             self.cycle.keep_alive = False
@@ -107,8 +121,15 @@ class StrictHttp(ExpressHttp):
             return False
         return cycle is None or cycle.response_complete or cycle.scope is not self.scope
 
+    def _turn_away(self) -> None:
+        if self._door is not None and not self.transport.is_closing():
+            self._door.turned_away += 1
+            self.transport.write(_FULL)
+            self.transport.close()
+
     def _arm(self) -> None:
-        self._deadline = self.loop.call_later(HEADER_SECONDS, self._give_up)
+        seconds = HEALTH_SECONDS if self._place is Place.HEALTH else HEADER_SECONDS
+        self._deadline = self.loop.call_later(seconds, self._give_up)
 
     def _disarm(self) -> None:
         if self._deadline is not None:
