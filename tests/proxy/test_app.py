@@ -28,6 +28,7 @@ class Bus:
 
 class Workers:
     waits_for: str | None = None
+    problem: str | None = None
 
     def obstacle(self) -> str | None:
         return self.waits_for

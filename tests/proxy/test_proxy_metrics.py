@@ -7,7 +7,9 @@ from pathlib import Path
 from typing import get_args
 
 import httpx
+import pytest
 from prometheus_client.parser import text_string_to_metric_families as parsed
+from structlog.testing import capture_logs
 
 from tests.proxy.proxy_process import Keys, proxy_process, was_here_before
 from tests.proxy.test_proxy_process import HEADERS, TOKEN, records
@@ -134,11 +136,28 @@ def test_a_worker_that_ended_stays_in_the_sums_alone(tmp_path: Path) -> None:
 
 
 def test_half_a_report_is_none(tmp_path: Path) -> None:
-    workers = Workers(tmp_path, 1, ManualClock())
-    workers.report(None)
+    workers, other = Workers(tmp_path, 1, ManualClock()), Workers(tmp_path, 1, ManualClock())
+    other.report(None)
     whole = next(tmp_path.glob("*.json"))
     assert Report.model_validate_json(whole.read_bytes()).obstacle is None
     whole.write_bytes(whole.read_bytes()[:-5])
     assert workers.obstacle() == "waiting_for_workers"
     forget_workers(tmp_path)
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("expected", [1, 4])
+def test_a_disk_that_takes_no_reports_is_no_reason_to_wait(tmp_path: Path, expected: int) -> None:
+    folder = tmp_path / "workers"
+    folder.write_text("a file where the folder would be")
+    workers = Workers(folder, expected, ManualClock())
+    assert workers.obstacle() == "waiting_for_workers"
+    workers = Workers(folder, expected, ManualClock())
+    with capture_logs() as logs:
+        workers.report(None)
+        workers.report(None)
+    assert (workers.obstacle(), workers.problem) == (None, "not_writable")
+    assert [each["event"] for each in logs] == ["report_not_written"]
+    folder.unlink()
+    workers.report(None)
+    assert workers.problem is None

@@ -54,6 +54,11 @@ class DoorState(Protocol):
 class WorkersState(Protocol):
     """What the other worker processes of this host say of themselves."""
 
+    @property
+    def problem(self) -> str | None:
+        """Why this process cannot be heard by the others; it serves all the same."""
+        ...
+
     def obstacle(self) -> str | None:
         """Return what one of them still waits for; None when all are ready."""
         ...
@@ -148,6 +153,7 @@ class Readiness:
             "status": obstacle or "ready",
             "bus": "up" if self._bus.connected else "down",
             "cache": self._cache.problem or "ok",
+            "state": self._workers.problem or "ok",
             "configuration_age_seconds": round(self._freshness.age_seconds(), 1),
             "registries": len(snapshot.registries),
             "upstreams": len(snapshot.upstreams),

@@ -7,6 +7,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
+import structlog
 from pydantic import BaseModel, ValidationError
 
 from vreg_shared.clock import Clock
@@ -17,6 +18,7 @@ LOOK_SECONDS: Final = 0.2
 """Between two looks at the others, for anybody may ask whether we are ready, as often as he likes."""
 SILENT_SECONDS: Final = 10.0
 """Without a word for so long a worker has ended, or hangs and is replaced."""
+_log = structlog.get_logger(__name__)
 
 
 class Report(BaseModel):
@@ -37,20 +39,32 @@ class Workers:
         self._known: str | None = None
         self._look_at = float("-inf")
         self._own = folder / f"{os.getpid()}.json"
+        self._said: Report | None = None
+        self.problem: str | None = None
+        """Why the others cannot hear this process at the moment; it then speaks for itself alone."""
 
     async def keep_reporting(
         self, obstacle: Callable[[], str | None], samples: Callable[[], tuple[Samples, ...]]
     ) -> None:
         """Report for ever."""
         while True:
-            with suppress(OSError):
-                self.report(obstacle(), samples())
+            self.report(obstacle(), samples())
             await asyncio.sleep(REPORT_SECONDS)
 
     def report(self, obstacle: str | None, samples: tuple[Samples, ...] = ()) -> None:
-        """Say how this process is; raise OSError."""
+        """Say how this process is. A disk that takes nothing is no obstacle, and told of once."""
+        self._said = Report(at=self._clock.monotonic(), obstacle=obstacle, samples=samples)
+        try:
+            self._write(self._said)
+        except OSError as error:
+            if self.problem is None:
+                _log.warning("report_not_written", folder=str(self._folder), reason=error.strerror)
+            self.problem = "not_writable"
+        else:
+            self.problem = None
+
+    def _write(self, report: Report) -> None:
         self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        report = Report(at=self._clock.monotonic(), obstacle=obstacle, samples=samples)
         beside = self._own.with_suffix(".writing")
         beside.write_text(report.model_dump_json())
         beside.replace(self._own)
@@ -67,7 +81,7 @@ class Workers:
 
     def _look(self) -> str | None:
         reports = list(self._reports())
-        if len(reports) < self._expected:
+        if len(reports) < self._expected and (self.problem is None or not reports):
             return "waiting_for_workers"
         found = (each.obstacle for each in reports if self._speaks(each))
         return next((each for each in found if each not in {None, "draining"}), None)
@@ -81,7 +95,11 @@ class Workers:
         return self._clock.monotonic() - report.at < SILENT_SECONDS
 
     def _reports(self) -> Iterator[Report]:
+        if self._said is not None:
+            yield self._said
         for path in self._folder.glob("*.json"):
+            if path == self._own and self._said is not None:
+                continue
             with suppress(OSError, ValidationError):
                 yield Report.model_validate_json(path.read_bytes())
 
