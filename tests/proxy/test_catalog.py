@@ -1,14 +1,16 @@
 """`/v2/_catalog`: the repositories that were served, to those who may pull them."""
 
 import json
+from pathlib import Path
 
 import pytest
 
-from tests.proxy.proxy_world import Answer, ProxyWorld
+from tests.proxy.proxy_world import Answer, ProxyWorld, proxy_world
 from tests.proxy.test_client_authentication import bearer_for
 from tests.proxy.test_pulls import MANIFEST
 from tests.support.fake_registry import FakeRegistry
 from tests.support.wait import eventually
+from vreg_proxy.wiring import Limits
 from vreg_shared.messages.registry import MembershipRecord
 from vreg_shared.oci.challenge import parse_challenges
 from vreg_shared.secret import Secret
@@ -118,3 +120,8 @@ async def test_what_would_not_be_served_any_more_is_not_listed(stage: ProxyWorld
 
 async def test_a_push_to_the_catalog_is_not_supported(stage: ProxyWorld) -> None:
     assert (await stage.get(PATH, stage.access(), method="DELETE")).status == 405
+
+
+async def test_the_catalog_counts_among_what_a_client_has_under_way(tmp_path: Path) -> None:
+    async with proxy_world(tmp_path, limits=Limits(client_requests=0)) as world:
+        assert (await world.get(PATH, world.access())).status == 429

@@ -1,6 +1,6 @@
 """A request's way through `/v2/`: cut the path, know the client, admit or refuse, and only then look."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Final, Protocol
@@ -153,6 +153,7 @@ class _Browsing:
 
     registries: Sequence[RegistryRecord]
     request: Request
+    client: Client
     snapshot: Snapshot
 
 
@@ -230,14 +231,20 @@ class Surface:
     ) -> Reply | Problem | None:
         entry = self._enter(route, scope)
         if isinstance(entry, _Browsing):
-            return await self._endpoints.catalog(entry.registries, entry.request, entry.snapshot)
+            listing = self._endpoints.catalog
+            return await self._limited(
+                _client_key(entry.client, scope),
+                lambda: listing(entry.registries, entry.request, entry.snapshot),
+            )
         if not isinstance(entry, _Entry):
             return entry
         ready = self._from_memory(entry)
         if ready is not None:
             return ready
         visit = Visit(entry.request, entry.registry, entry.snapshot, self._counting(send), receive)
-        return await self._limited(_client_key(entry.client, scope), entry.route, visit)
+        return await self._limited(
+            _client_key(entry.client, scope), lambda: self._in_repository(entry.route, visit)
+        )
 
     def _from_memory(self, entry: _Entry, most_bytes: int | None = None) -> Reply | None:
         if not isinstance(entry.route, ManifestPath):
@@ -271,16 +278,18 @@ class Surface:
             registries = self._gate.browse(client, snapshot)
             if isinstance(registries, Problem):
                 return registries
-            return _Browsing(registries, request, snapshot)
+            return _Browsing(registries, request, client, snapshot)
         return self._elsewhere(route, client, scope, snapshot)
 
-    async def _limited(self, client: str, route: InRepository, visit: Visit) -> Reply | Problem | None:
+    async def _limited(
+        self, client: str, answer: Callable[[], Awaitable[Reply | Problem | None]]
+    ) -> Reply | Problem | None:
         """Go on with what may have to wait, unless this client has too much of it under way."""
         if not self._clients.enter(client):
             return _TOO_MANY
         try:
             asking_client.set(client)
-            return await self._in_repository(route, visit)
+            return await answer()
         finally:
             self._clients.leave(client)
 
