@@ -1,5 +1,7 @@
 """The log of pulls: what was pulled is told in batches, and nothing is ever waited for."""
 
+import asyncio
+
 import pytest
 
 from tests.proxy.proxy_world import ACCESS_ID, ProxyWorld
@@ -47,6 +49,27 @@ async def test_equal_pulls_of_a_second_are_one_record_with_their_number() -> Non
     assert bus.pulls() == [("disk", "ups1", 1000, 500_000), ("disk", "ups1", 1, 500)]
     await log.publish(bus)
     assert len(bus.batches) == 1
+
+
+async def test_the_last_second_of_pulls_is_told_when_the_process_ends() -> None:
+    bus, log = FakeBus(), AccessLog("p1", ManualClock())
+    log.pulled(PULL, 500)
+    await log.publish_last(bus)
+    assert bus.pulls() == [("disk", "ups1", 1, 500)]
+
+
+async def test_a_bus_that_does_not_answer_keeps_no_process_from_ending(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(access_log, "LAST_SECONDS", 0)
+    log = AccessLog("p1", ManualClock())
+
+    class SilentBus:
+        async def publish(self, _subject: str, _payload: bytes, **_named: str) -> None:
+            await asyncio.Event().wait()
+
+    log.pulled(PULL, 500)
+    await log.publish_last(SilentBus())
 
 
 async def test_while_the_bus_is_down_the_oldest_go_and_how_many_went_is_told(

@@ -6,6 +6,7 @@ thousand additions. While the bus is down the oldest records go, and how many we
 
 import asyncio
 from collections import deque
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Final, NamedTuple, Protocol
@@ -19,6 +20,8 @@ from vreg_shared.clock import Clock
 from vreg_shared.messages.pulls import MAX_PULLS, SUBJECT, Pull, PullBatch, What
 
 BATCH_SECONDS: Final = 1.0
+LAST_SECONDS: Final = 2.0
+"""For the last batches, while the process ends."""
 MOST_COUNTED: Final = 5000
 """Different pulls that are told apart within a second; more are dropped and counted."""
 MOST_WAITING: Final = 40
@@ -86,15 +89,18 @@ class AccessLog:
         counted.size += size
 
     async def run(self, bus: Publishes) -> None:
-        """Publish every second until cancelled, and then once more."""
-        try:
-            while True:
-                await asyncio.sleep(BATCH_SECONDS)
+        """Publish every second until cancelled."""
+        while True:
+            await asyncio.sleep(BATCH_SECONDS)
+            await self.publish(bus)
+
+    async def publish_last(self, bus: Publishes) -> None:
+        """Tell the rest, when no pull is under way any more and the bus still runs."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(LAST_SECONDS):
                 await self.publish(bus)
-        finally:
-            self._collect()
-            if self._waiting:
-                _log.info("pulls_not_told", batches=len(self._waiting))
+        if self._waiting:
+            _log.info("pulls_not_told", batches=len(self._waiting))
 
     async def publish(self, bus: Publishes) -> None:
         """Tell what was counted; what the bus does not take waits for the next time."""

@@ -189,6 +189,7 @@ async def open_world(settings: ProxySettings, clock: Clock, door: Door) -> Async
             try:
                 yield World(surface, readiness)
             finally:
+                await pulls.log.publish_last(bus)
                 for task in running:
                     task.cancel()
 
