@@ -191,6 +191,12 @@ def test_a_host_is_ready_once_all_of_its_workers_know_what_they_serve(
     assert (reply.status, json.loads(reply.body)["status"]) == (200 if status == "ready" else 503, status)
 
 
+def test_anybody_may_ask_for_readiness_and_learns_nothing_of_the_configuration(readiness: Readiness) -> None:
+    reply = readiness.answer("/readyz")
+    assert reply is not None
+    assert json.loads(reply.body).keys() == {"status", "bus", "cache", "state", "configuration_age_seconds"}
+
+
 async def test_until_the_configuration_is_known_nobody_is_sent_to_sign_in(world: ProxyWorld) -> None:
     world.configured.is_known = False
     for path in ("/v2/", "/v2/token", "/v2/main/team/app/manifests/1"):

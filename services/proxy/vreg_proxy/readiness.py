@@ -148,15 +148,12 @@ class Readiness:
         if path != "/readyz":
             return None
         obstacle = self.obstacle or self._workers.obstacle()
-        snapshot = self._freshness.snapshot()
         state = {
             "status": obstacle or "ready",
             "bus": "up" if self._bus.connected else "down",
             "cache": self._cache.problem or "ok",
             "state": self._workers.problem or "ok",
             "configuration_age_seconds": round(self._freshness.age_seconds(), 1),
-            "registries": len(snapshot.registries),
-            "upstreams": len(snapshot.upstreams),
         }
         if obstacle is None:
             return json_reply(200, state)
