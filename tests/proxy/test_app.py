@@ -7,6 +7,7 @@ import signal
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -154,6 +155,18 @@ async def test_a_quiet_hour_does_not_make_the_configuration_old(monkeypatch: pyt
     bus.connected = False
     assert not freshness.is_too_old()
     watching.cancel()
+
+
+async def test_a_restart_does_not_make_an_old_configuration_young(tmp_path: Path) -> None:
+    bus, clock, mark = Bus(), ManualClock(), tmp_path / "confirmed"
+    watching = asyncio.create_task(Freshness(ConfigCache(), bus, bus, 300, clock, mark=mark).watch())
+    clock.advance(60)
+    await asyncio.sleep(0)
+    watching.cancel()
+    bus.connected = False
+    clock.advance(301)
+    assert not Freshness(ConfigCache(), bus, bus, 300, clock).is_too_old()
+    assert Freshness(ConfigCache(), bus, bus, 300, clock, mark=mark).is_too_old()
 
 
 def test_the_age_of_the_configuration_counts_while_nobody_confirms_it() -> None:

@@ -1,6 +1,9 @@
 """Whether this process may get traffic, and how fresh what it serves by is."""
 
 import asyncio
+import os
+from contextlib import suppress
+from pathlib import Path
 from typing import Final, Protocol
 
 from vreg_proxy.config_cache import ConfigCache, Snapshot
@@ -8,6 +11,7 @@ from vreg_proxy.distribution.replies import Reply, json_reply
 from vreg_shared.clock import Clock
 
 LOOK_SECONDS: Final = 1.0
+MARK_SECONDS: Final = 5.0
 
 
 class BusState(Protocol):
@@ -67,20 +71,27 @@ class WorkersState(Protocol):
 class Freshness:
     """The configuration, and for how long nobody confirmed it. `max_stale_seconds` None means for ever."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - what confirms it, and where that is kept
         self,
         config: ConfigCache,
         bus: BusState,
         follower: FollowsState,
         max_stale_seconds: float | None,
         clock: Clock,
+        *,
+        mark: Path | None = None,
     ) -> None:
+        """`mark` is a file whose time outlives the process: when the configuration was confirmed last."""
         self._config = config
         self._bus = bus
         self._follower = follower
         self._max_stale_seconds = max_stale_seconds
         self._clock = clock
-        self._confirmed_at = clock.monotonic()
+        self._mark = mark
+        self._confirmed_at = self._marked_at = clock.monotonic()
+        with suppress(OSError):
+            if mark is not None:
+                self._confirmed_at -= max(0.0, clock.now().timestamp() - mark.stat().st_mtime)
 
     def snapshot(self) -> Snapshot:
         """Return the configuration as it is now."""
@@ -98,8 +109,18 @@ class Freshness:
     async def watch(self) -> None:
         """Look for ever whether the bus is there, so that a quiet hour is not an old configuration."""
         while True:
-            self.age_seconds()
+            if self.age_seconds() == 0.0:
+                self._keep()
             await asyncio.sleep(LOOK_SECONDS)
+
+    def _keep(self) -> None:
+        now = self._clock.monotonic()
+        if self._mark is None or now - self._marked_at < MARK_SECONDS:
+            return
+        self._marked_at, wall = now, self._clock.now().timestamp()
+        with suppress(OSError):
+            self._mark.touch(mode=0o600)
+            os.utime(self._mark, (wall, wall))
 
     def age_seconds(self) -> float:
         """Return for how long nobody confirmed the configuration; 0 while the bus is there."""

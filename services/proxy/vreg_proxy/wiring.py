@@ -148,7 +148,12 @@ async def open_world(settings: ProxySettings, clock: Clock, door: Door) -> Async
         restored = await follow_config.restore() + await follow_leases.restore()
         max_stale = settings.proxy_max_stale_auth
         freshness = Freshness(
-            config, bus, follow_config, max_stale.total_seconds() if max_stale is not None else None, clock
+            config,
+            bus,
+            follow_config,
+            max_stale.total_seconds() if max_stale is not None else None,
+            clock,
+            mark=records / "confirmed",
         )
         workers = Workers(settings.proxy_state / WORKERS, settings.proxy_workers, clock)
         readiness = Readiness(freshness, follow_leases, bus, cache, door=door, workers=workers)
