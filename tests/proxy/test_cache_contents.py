@@ -9,6 +9,7 @@ from tests.support.clock import ManualClock
 from tests.support.fake_blob_source import FakeBlobSource
 from tests.support.wait import eventually
 from vreg_proxy.cache import Cache, Hit, Origin, Rhythm, open_cache
+from vreg_proxy.cache.contents import CacheUnreadableError
 from vreg_proxy.cache_requests import CacheRequestRejectedError, CacheRequests
 from vreg_shared.messages.cache import (
     CacheEntry,
@@ -127,7 +128,15 @@ async def test_every_process_of_the_folder_forgets_what_one_removed(cache: Cache
         forgot.clear()
         assert await other.right(APP, LAYER.digest) is not None
         assert await other.manifest(APP, MANIFEST.digest) is not None
-        await removed(cache, CacheSelection(upstream_id="upstream-1"))
+
+        async def is_removed() -> bool:
+            try:
+                await removed(cache, CacheSelection(upstream_id="upstream-1"))
+            except CacheUnreadableError:
+                return False  # the other one is writing: ask again
+            return True
+
+        await eventually(is_removed)
         await eventually(lambda: forgot)
         assert await other.right(APP, LAYER.digest) is None
         assert await other.manifest(APP, MANIFEST.digest) is None
