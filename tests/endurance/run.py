@@ -46,6 +46,8 @@ class Figures:
     """By lease scope, of what the brokers have on record."""
     granted: int = 0
     """By the cloud's own count."""
+    on_record: list[dict[str, Any]] = field(default_factory=list)
+    """The outcomes in the journals when both were counted."""
     faults: list[str] = field(default_factory=list)
 
 
@@ -104,13 +106,17 @@ class Run:
         )
 
     def _is_on_record(self) -> bool:
-        """Whether the journals have caught up with the clouds: an outcome is written after it was granted."""
-        return all(len(self._issued(figures)) >= self._granted(figures) for figures in self.figures)
+        """Whether the journals have caught up with the clouds: an outcome is written after it was granted.
+
+        What was counted then is what is judged: tokens are refreshed all the time.
+        """
+        for figures in self.figures:
+            figures.granted, figures.on_record = self._granted(figures), self._issued(figures)
+        return all(len(figures.on_record) >= figures.granted for figures in self.figures)
 
     def _judge(self, figures: Figures) -> None:
-        issued = self._issued(figures)
+        issued = figures.on_record
         figures.exchanges = Counter(data["scope"] for data in issued)
-        figures.granted = self._granted(figures)
         if figures.granted != len(issued):
             figures.faults.append(f"{figures.granted} tokens granted, {len(issued)} exchanges on record")
         hasty = {data["trigger"] for data in issued} - _CALM
